@@ -1,0 +1,1 @@
+//! What stays true of the tree itself, checked by tests: see `tests/` of this crate.
