@@ -1,0 +1,480 @@
+//! The close of one connection as a state machine without I/O: inputs in, steps out.
+//!
+//! ```text
+//!  Accepting -> Live -> [Quiesce -> Linger -> Closing] -> Erroring -> Flushing -> Destroying
+//!      \________\___________________________________________/            |           |
+//!                                               deadline or all flushed _/           |
+//!                                        Dead <- Reclaiming <- IdClosing <- destroyed /
+//!                                        Quarantined <------- destroy failed ________/
+//! ```
+//!
+//! States only move forward. Every input is legal in every state; one that means nothing any more
+//! changes nothing. The destroy of the queue pair is entered within
+//! [`CLOSE_TIMEOUT`](crate::limits::CLOSE_TIMEOUT) of the close and needs no event from peer, CM or
+//! provider: only [`Input::Timeout`] (drain contract L1, L2). The disk is not waited for before it:
+//! nothing is posted from [`State::Closing`] on, so a disk's answer only drops its buffer.
+
+use std::time::Duration;
+
+use crate::caps::DrainCaps;
+use crate::cause::{Cause, Causes};
+use crate::limits::{
+    CLOSING_TIMEOUT, ESTABLISH_TIMEOUT, FLUSH_POLL_FIRST, FLUSH_POLL_LAST, KICK_INTERVAL,
+    LINGER_TIMEOUT, QUIESCE_TIMEOUT,
+};
+use crate::time::Now;
+
+/// Where a connection is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum State {
+    /// Accepted by us, not yet established: receives are parked.
+    Accepting,
+    /// Open.
+    Live,
+    /// Orderly close: nothing new is dispatched, queued responses go out.
+    Quiesce,
+    /// Orderly iWARP close: the peer's turn to close first.
+    Linger,
+    /// Orderly iWARP close: our FIN is sent. No posts from here on.
+    Closing,
+    /// Our own move to ERR is being made.
+    Erroring,
+    /// Completions of flushed work requests are awaited.
+    Flushing,
+    /// The queue pair is with the reaper.
+    Destroying,
+    /// The queue pair is gone, memory is back; the CM id is with the reaper.
+    IdClosing,
+    /// Only disk I/O is still out.
+    Reclaiming,
+    /// Nothing is left.
+    Dead,
+    /// The destroy failed: memory is given up, for ever.
+    Quarantined,
+}
+
+impl State {
+    /// Number of states.
+    pub const COUNT: usize = 12;
+
+    /// Its name in reports.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepting => "accepting",
+            Self::Live => "live",
+            Self::Quiesce => "quiesce",
+            Self::Linger => "linger",
+            Self::Closing => "closing",
+            Self::Erroring => "erroring",
+            Self::Flushing => "flushing",
+            Self::Destroying => "destroying",
+            Self::IdClosing => "id closing",
+            Self::Reclaiming => "reclaiming",
+            Self::Dead => "dead",
+            Self::Quarantined => "quarantined",
+        }
+    }
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Input {
+    /// The CM, or the first message, says that the connection is up.
+    Established,
+    /// Close now.
+    Close(Cause),
+    /// Close after the responses that are queued.
+    Finish(Cause),
+    /// What [`Step::ModifyToError`] returned.
+    Modified(Result<(), i32>),
+    /// The completion queue was polled until it was empty; this many work requests are still out.
+    Polled {
+        /// On the send queue.
+        send_out: u64,
+        /// On the receive queue.
+        recv_out: u64,
+    },
+    /// Disk operations that hold memory of this connection.
+    Backend(u32),
+    /// The reaper's answer to [`Step::DestroyQp`]: whether it proves that the queue pair is gone.
+    Destroyed(bool),
+    /// The reaper's answer to [`Step::DestroyId`].
+    IdDestroyed,
+    /// The time asked for by [`Drain::timeout`] came, or any other time.
+    Timeout,
+}
+
+/// What to do, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// Dispatch what was parked.
+    Open,
+    /// From now on nothing is posted, receives included. What was not posted yet is given back.
+    StopPosting,
+    /// `ibv_modify_qp` to ERR, at once; answer with [`Input::Modified`].
+    ModifyToError,
+    /// `rdma_disconnect`, on a reaper thread; nothing waits for it.
+    Disconnect,
+    /// Stop reading the CM id's channel, give the queue pair to a reaper: [`Input::Destroyed`].
+    DestroyQp,
+    /// Take back everything that is in flight, by the proof.
+    Reclaim,
+    /// Give the CM id to a reaper: [`Input::IdDestroyed`].
+    DestroyId,
+    /// Give up everything that is in flight.
+    Quarantine,
+    /// The connection's slot is free.
+    Finished,
+}
+
+/// At most four steps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Steps {
+    steps: [Option<Step>; 4],
+}
+
+impl Steps {
+    const NONE: Self = Self { steps: [None; 4] };
+
+    fn one(step: Step) -> Self {
+        Self {
+            steps: [Some(step), None, None, None],
+        }
+    }
+
+    fn two(first: Step, second: Step) -> Self {
+        Self {
+            steps: [Some(first), Some(second), None, None],
+        }
+    }
+
+    fn then(mut self, step: Step) -> Self {
+        let free = self.steps.iter_mut().find(|s| s.is_none());
+        *free.expect("no transition has more than four steps") = Some(step);
+        self
+    }
+}
+
+impl IntoIterator for Steps {
+    type Item = Step;
+    type IntoIter = std::iter::Flatten<std::array::IntoIter<Option<Step>, 4>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.steps.into_iter().flatten()
+    }
+}
+
+/// The close of one connection. See the module's documentation.
+#[derive(Clone, Debug)]
+pub struct Drain {
+    caps: &'static DrainCaps,
+    state: State,
+    causes: Causes,
+    entered: [Option<Now>; State::COUNT],
+    deadline: Option<Now>,
+    next_poll: Option<Now>,
+    poll_interval: Duration,
+    next_kick: Option<Now>,
+    kicks: u32,
+    modified: Option<Result<(), i32>>,
+    send_out: u64,
+    recv_out: u64,
+    backend: u32,
+    flush_deadline_met: bool,
+}
+
+impl Drain {
+    /// A connection whose accept is about to be issued.
+    #[must_use]
+    pub fn new(now: Now, caps: &'static DrainCaps) -> Self {
+        let mut drain = Self {
+            caps,
+            state: State::Accepting,
+            causes: Causes::default(),
+            entered: [None; State::COUNT],
+            deadline: Some(now + ESTABLISH_TIMEOUT),
+            next_poll: None,
+            poll_interval: FLUSH_POLL_FIRST,
+            next_kick: None,
+            kicks: 0,
+            modified: None,
+            send_out: 0,
+            recv_out: 0,
+            backend: 0,
+            flush_deadline_met: false,
+        };
+        drain.entered[State::Accepting as usize] = Some(now);
+        drain
+    }
+
+    fn enter(&mut self, now: Now, state: State) {
+        debug_assert!(state > self.state, "states only move forward");
+        self.state = state;
+        self.entered[state as usize] = Some(now);
+        self.deadline = None;
+        self.next_poll = None;
+        self.next_kick = None;
+    }
+
+    /// Takes one input and says what to do.
+    pub fn handle(&mut self, now: Now, input: Input) -> Steps {
+        match input {
+            Input::Established => self.established(now),
+            Input::Close(cause) => self.close(now, cause),
+            Input::Finish(cause) => self.finish(now, cause),
+            Input::Modified(result) => self.modified(now, result),
+            Input::Polled { send_out, recv_out } => {
+                (self.send_out, self.recv_out) = (send_out, recv_out);
+                self.progress(now)
+            }
+            Input::Backend(count) => {
+                self.backend = count;
+                self.progress(now)
+            }
+            Input::Destroyed(proved) => self.destroyed(now, proved),
+            Input::IdDestroyed => self.id_destroyed(now),
+            Input::Timeout => self.timed_out(now),
+        }
+    }
+
+    fn established(&mut self, now: Now) -> Steps {
+        if self.state != State::Accepting {
+            return Steps::NONE;
+        }
+        self.enter(now, State::Live);
+        Steps::one(Step::Open)
+    }
+
+    fn close(&mut self, now: Now, cause: Cause) -> Steps {
+        if self.state > State::Flushing {
+            return Steps::NONE;
+        }
+        self.causes.add(cause);
+        if self.state >= State::Erroring {
+            // A device that died while its flushes are awaited will not send them.
+            return if self.skips_flush() && self.state == State::Flushing {
+                self.destroy(now)
+            } else {
+                Steps::NONE
+            };
+        }
+        self.errorize(now)
+    }
+
+    fn skips_flush(&self) -> bool {
+        self.causes.device_dead() || self.causes.accounting_void()
+    }
+
+    fn errorize(&mut self, now: Now) -> Steps {
+        self.enter(now, State::Erroring);
+        if self.causes.device_dead() {
+            self.enter(now, State::Flushing);
+            let destroy = self.destroy(now);
+            return destroy
+                .into_iter()
+                .fold(Steps::one(Step::StopPosting), Steps::then);
+        }
+        Steps::two(Step::StopPosting, Step::ModifyToError)
+    }
+
+    fn modified(&mut self, now: Now, result: Result<(), i32>) -> Steps {
+        if self.modified.is_none() {
+            self.modified = Some(result);
+        }
+        if self.state != State::Erroring {
+            return Steps::NONE;
+        }
+        self.enter(now, State::Flushing);
+        self.deadline = Some(now + self.caps.t_f);
+        self.next_poll = Some(now + self.poll_interval);
+        self.next_kick = self.caps.kick.then(|| now + KICK_INTERVAL);
+        // On iWARP the move to ERR ended the stream already, and a disconnect would overwrite the
+        // library's cached state (drain contract, iWARP abortive close).
+        let disconnect = if self.caps.iwarp {
+            Steps::NONE
+        } else {
+            Steps::one(Step::Disconnect)
+        };
+        if self.skips_flush() {
+            let destroy = self.destroy(now);
+            return destroy.into_iter().fold(disconnect, Steps::then);
+        }
+        disconnect
+    }
+
+    fn finish(&mut self, now: Now, cause: Cause) -> Steps {
+        match self.state {
+            State::Accepting => self.close(now, cause),
+            State::Live => {
+                self.causes.add(cause);
+                self.enter(now, State::Quiesce);
+                self.deadline = Some(now + QUIESCE_TIMEOUT);
+                self.progress(now)
+            }
+            State::Quiesce | State::Linger | State::Closing | State::Erroring | State::Flushing => {
+                self.causes.add(cause);
+                Steps::NONE
+            }
+            State::Destroying
+            | State::IdClosing
+            | State::Reclaiming
+            | State::Dead
+            | State::Quarantined => Steps::NONE,
+        }
+    }
+
+    /// Looks whether what the state waits for has come.
+    fn progress(&mut self, now: Now) -> Steps {
+        match self.state {
+            State::Quiesce if self.send_out == 0 && self.backend == 0 => {
+                if !self.caps.iwarp {
+                    // A completed SEND was acknowledged by the peer's device: nothing to linger for.
+                    return self.errorize(now);
+                }
+                self.enter(now, State::Linger);
+                self.deadline = Some(now + LINGER_TIMEOUT);
+                Steps::NONE
+            }
+            State::Flushing if self.send_out == 0 && self.recv_out == 0 => self.destroy(now),
+            State::Reclaiming if self.backend == 0 => {
+                self.enter(now, State::Dead);
+                Steps::one(Step::Finished)
+            }
+            State::Accepting
+            | State::Live
+            | State::Quiesce
+            | State::Linger
+            | State::Closing
+            | State::Erroring
+            | State::Flushing
+            | State::Destroying
+            | State::IdClosing
+            | State::Reclaiming
+            | State::Dead
+            | State::Quarantined => Steps::NONE,
+        }
+    }
+
+    fn destroy(&mut self, now: Now) -> Steps {
+        self.enter(now, State::Destroying);
+        Steps::one(Step::DestroyQp)
+    }
+
+    fn destroyed(&mut self, now: Now, proved: bool) -> Steps {
+        if self.state != State::Destroying {
+            return Steps::NONE;
+        }
+        if proved {
+            self.enter(now, State::IdClosing);
+            Steps::two(Step::Reclaim, Step::DestroyId)
+        } else {
+            self.enter(now, State::Quarantined);
+            Steps::two(Step::Quarantine, Step::Finished)
+        }
+    }
+
+    fn id_destroyed(&mut self, now: Now) -> Steps {
+        if self.state != State::IdClosing {
+            return Steps::NONE;
+        }
+        self.enter(now, State::Reclaiming);
+        self.progress(now)
+    }
+
+    fn timed_out(&mut self, now: Now) -> Steps {
+        if self.deadline.is_some_and(|deadline| now >= deadline) {
+            return self.deadline_met(now);
+        }
+        if self.state != State::Flushing {
+            return Steps::NONE;
+        }
+        if self.next_poll.is_some_and(|at| now >= at) {
+            self.poll_interval = (self.poll_interval * 2).min(FLUSH_POLL_LAST);
+            self.next_poll = Some(now + self.poll_interval);
+        }
+        if self.next_kick.is_some_and(|at| now >= at) {
+            self.next_kick = Some(now + KICK_INTERVAL);
+            self.kicks += 1;
+            return Steps::one(Step::ModifyToError);
+        }
+        Steps::NONE
+    }
+
+    fn deadline_met(&mut self, now: Now) -> Steps {
+        match self.state {
+            State::Accepting => {
+                self.causes.add(Cause::NotEstablished);
+                self.errorize(now)
+            }
+            State::Quiesce | State::Closing => self.errorize(now),
+            State::Linger => {
+                self.enter(now, State::Closing);
+                self.deadline = Some(now + CLOSING_TIMEOUT);
+                Steps::two(Step::StopPosting, Step::Disconnect)
+            }
+            State::Flushing => {
+                self.flush_deadline_met = true;
+                self.destroy(now)
+            }
+            State::Live
+            | State::Erroring
+            | State::Destroying
+            | State::IdClosing
+            | State::Reclaiming
+            | State::Dead
+            | State::Quarantined => Steps::NONE,
+        }
+    }
+
+    /// When [`Input::Timeout`] is due next, at the latest. Each one is preceded by a poll.
+    #[must_use]
+    pub fn timeout(&self) -> Option<Now> {
+        [self.deadline, self.next_poll, self.next_kick]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Where the connection is.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Why it closes.
+    #[must_use]
+    pub fn causes(&self) -> Causes {
+        self.causes
+    }
+
+    /// When each state was entered.
+    #[must_use]
+    pub fn entered(&self, state: State) -> Option<Now> {
+        self.entered[state as usize]
+    }
+
+    /// What our own move to ERR returned, errno on failure.
+    #[must_use]
+    pub fn modify_result(&self) -> Option<Result<(), i32>> {
+        self.modified
+    }
+
+    /// The wait for flushed completions ended by its deadline.
+    #[must_use]
+    pub fn flush_deadline_met(&self) -> bool {
+        self.flush_deadline_met
+    }
+
+    /// How often the move to ERR was repeated.
+    #[must_use]
+    pub fn kicks(&self) -> u32 {
+        self.kicks
+    }
+
+    /// The row it follows.
+    #[must_use]
+    pub fn caps(&self) -> &'static DrainCaps {
+        self.caps
+    }
+}

@@ -1,0 +1,323 @@
+//! Work requests that a device may be working on, and the four doors by which they leave.
+//!
+//! What is posted lies here with its memory, out of everybody's reach, until
+//! a completion (R1), a later completion where the provider keeps order (R2), a refused post (R3) or
+//! the destroyed queue pair (R4) gives it back. A table that is dropped with entries left leaks them
+//! on purpose and counts them: memory that a device may write is never reused.
+//!
+//! ```compile_fail
+//! fn peek(in_flight: &transport::in_flight::InFlight) -> &[u8] {
+//!     in_flight.slots[0].memory.as_slice()
+//! }
+//! ```
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::device::{Wc, WcStatus};
+use crate::limits::WR_SLOTS_MAX;
+use crate::proof::{Epoch, QpDestroyed};
+use crate::wr::{Door, Memory, Retired, WrId, WrKind};
+
+static LEAKED: AtomicU64 = AtomicU64::new(0);
+
+/// Work requests whose memory this process gave up for ever, because no door opened.
+#[must_use]
+pub fn leaked() -> u64 {
+    LEAKED.load(Ordering::Relaxed)
+}
+
+/// What became of one queue's work requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueCounts {
+    /// Taken by the device.
+    pub posted: u64,
+    /// Completed with success or an error of their own.
+    pub completed: u64,
+    /// Completed as flushed.
+    pub flushed: u64,
+    /// Retired by a later completion.
+    pub in_order: u64,
+    /// Given back by the destroyed queue pair.
+    pub reclaimed: u64,
+    /// Never given back.
+    pub leaked: u64,
+}
+
+impl QueueCounts {
+    /// posted = completed + flushed + retired in order + reclaimed + leaked + still in flight.
+    #[must_use]
+    pub fn in_flight(&self) -> u64 {
+        self.posted - self.completed - self.flushed - self.in_order - self.reclaimed - self.leaked
+    }
+}
+
+struct Entry {
+    kind: WrKind,
+    generation: u32,
+    memory: Memory,
+    context: u64,
+}
+
+/// The table of one connection.
+pub struct InFlight {
+    epoch: Epoch,
+    connection: u16,
+    sq_in_order: bool,
+    slots: Vec<Option<Entry>>,
+    free: Vec<u16>,
+    /// Slots of the send queue in the order of their posts; only where the provider keeps it.
+    order: VecDeque<(u16, u32)>,
+    generations: Rc<Cell<u32>>,
+    send: QueueCounts,
+    recv: QueueCounts,
+    stale: u64,
+}
+
+impl InFlight {
+    /// Room for `slots` work requests (at most 16384) of the connection in slot `connection`.
+    ///
+    /// `generations` is shared by the connections of one completion queue, so that a slot that is
+    /// used again by another connection never repeats a generation.
+    ///
+    /// # Panics
+    /// More slots than an id can name: a caller's bug.
+    #[must_use]
+    pub fn new(
+        epoch: Epoch,
+        connection: u16,
+        slots: usize,
+        sq_in_order: bool,
+        generations: Rc<Cell<u32>>,
+    ) -> Self {
+        assert!(
+            slots <= WR_SLOTS_MAX,
+            "{slots} work requests on one connection"
+        );
+        let last = u16::try_from(slots).expect("at most 16384 slots");
+        Self {
+            epoch,
+            connection,
+            sq_in_order,
+            slots: (0..slots).map(|_| None).collect(),
+            free: (0..last).rev().collect(),
+            order: VecDeque::with_capacity(if sq_in_order { slots } else { 0 }),
+            generations,
+            send: QueueCounts::default(),
+            recv: QueueCounts::default(),
+            stale: 0,
+        }
+    }
+
+    /// Takes the memory in, before the post. Counts as posted until [`Self::refuse`].
+    ///
+    /// # Errors
+    /// No slot is free: the memory comes back.
+    pub fn admit(
+        &mut self,
+        kind: WrKind,
+        memory: Memory,
+        context: u64,
+    ) -> Result<WrId, (Memory, u64)> {
+        let Some(slot) = self.free.pop() else {
+            return Err((memory, context));
+        };
+        let generation = self.generations.get();
+        self.generations.set(generation.wrapping_add(1));
+        self.slots[usize::from(slot)] = Some(Entry {
+            kind,
+            generation,
+            memory,
+            context,
+        });
+        if self.sq_in_order && !kind.is_recv() {
+            self.order.push_back((slot, generation));
+        }
+        self.counts(kind).posted += 1;
+        Ok(WrId {
+            kind,
+            connection: self.connection,
+            slot,
+            generation,
+        })
+    }
+
+    /// The memory of an admitted work request, for building its descriptor only.
+    pub(crate) fn memory(&self, id: WrId) -> &Memory {
+        let entry = self.slots[usize::from(id.slot)].as_ref();
+        &entry.expect("just admitted").memory
+    }
+
+    fn counts(&mut self, kind: WrKind) -> &mut QueueCounts {
+        if kind.is_recv() {
+            &mut self.recv
+        } else {
+            &mut self.send
+        }
+    }
+
+    fn remove(&mut self, slot: u16, generation: u32, kind: WrKind) -> Option<Entry> {
+        let place = self.slots.get_mut(usize::from(slot))?;
+        if place
+            .as_ref()
+            .is_none_or(|e| e.generation != generation || e.kind != kind)
+        {
+            return None;
+        }
+        self.free.push(slot);
+        place.take()
+    }
+
+    fn retire(&mut self, entry: Entry, door: Door) -> Retired {
+        let counts = self.counts(entry.kind);
+        match door {
+            Door::Completed {
+                status: WcStatus::Flushed,
+                ..
+            } => counts.flushed += 1,
+            Door::Completed { .. } => counts.completed += 1,
+            Door::InOrder => counts.in_order += 1,
+            Door::Refused => counts.posted -= 1,
+            Door::Destroyed => counts.reclaimed += 1,
+        }
+        Retired {
+            kind: entry.kind,
+            memory: entry.memory,
+            context: entry.context,
+            door,
+        }
+    }
+
+    /// R1, and R2 where the provider keeps order: what this completion gives back, oldest first.
+    ///
+    /// An unknown or stale completion has no effect but a count.
+    pub fn complete(&mut self, wc: &Wc, id: WrId, out: &mut Vec<Retired>) {
+        let Some(entry) = self.remove(id.slot, id.generation, id.kind) else {
+            self.stale += 1;
+            return;
+        };
+        if self.sq_in_order && !id.kind.is_recv() {
+            while let Some((slot, generation)) = self.order.pop_front() {
+                if (slot, generation) == (id.slot, id.generation) {
+                    break;
+                }
+                if let Some(older) = self.take_any(slot, generation) {
+                    let retired = self.retire(older, Door::InOrder);
+                    out.push(retired);
+                }
+            }
+        }
+        let door = Door::Completed {
+            status: wc.status,
+            byte_len: wc.byte_len,
+        };
+        let retired = self.retire(entry, door);
+        out.push(retired);
+    }
+
+    /// R3: the device did not take it.
+    pub fn refuse(&mut self, id: WrId, out: &mut Vec<Retired>) {
+        if let Some(entry) = self.remove(id.slot, id.generation, id.kind) {
+            let mark = (id.slot, id.generation);
+            if let Some(at) = self.order.iter().rposition(|o| *o == mark) {
+                self.order.remove(at);
+            }
+            let retired = self.retire(entry, Door::Refused);
+            out.push(retired);
+        }
+    }
+
+    fn take_any(&mut self, slot: u16, generation: u32) -> Option<Entry> {
+        let kind = self.slots[usize::from(slot)].as_ref()?.kind;
+        self.remove(slot, generation, kind)
+    }
+
+    /// R4: everything left, by the proof that this queue pair is gone.
+    ///
+    /// A proof of another queue pair opens nothing: it comes back.
+    ///
+    /// # Errors
+    /// The proof, when it is not of this table's epoch.
+    pub fn reclaim(
+        &mut self,
+        proof: QpDestroyed,
+        out: &mut Vec<Retired>,
+    ) -> Result<(), QpDestroyed> {
+        if proof.epoch() != self.epoch {
+            return Err(proof);
+        }
+        for slot in 0..self.slots.len() {
+            if let Some(entry) = self.slots[slot].take() {
+                let retired = self.retire(entry, Door::Destroyed);
+                out.push(retired);
+            }
+        }
+        self.order.clear();
+        Ok(())
+    }
+
+    /// Gives everything left up for ever: its destroy proved nothing.
+    pub fn quarantine(&mut self) {
+        let (mut send, mut recv) = (0, 0);
+        for slot in &mut self.slots {
+            if let Some(entry) = slot.take() {
+                *(if entry.kind.is_recv() {
+                    &mut recv
+                } else {
+                    &mut send
+                }) += 1;
+                std::mem::forget(entry.memory);
+            }
+        }
+        self.send.leaked += send;
+        self.recv.leaked += recv;
+        LEAKED.fetch_add(send + recv, Ordering::Relaxed);
+        if send + recv > 0 {
+            tracing::error!(
+                send,
+                recv,
+                "memory that a device may still touch is quarantined"
+            );
+        }
+    }
+
+    /// Work requests out on the send queue.
+    #[must_use]
+    pub fn send_out(&self) -> u64 {
+        self.send.in_flight()
+    }
+
+    /// Work requests out on the receive queue.
+    #[must_use]
+    pub fn recv_out(&self) -> u64 {
+        self.recv.in_flight()
+    }
+
+    /// What became of the send queue's and the receive queue's work requests.
+    #[must_use]
+    pub fn queue_counts(&self) -> (QueueCounts, QueueCounts) {
+        (self.send, self.recv)
+    }
+
+    /// Completions that meant nothing.
+    #[must_use]
+    pub fn stale(&self) -> u64 {
+        self.stale
+    }
+
+    /// Its queue pair.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        if self.send_out() + self.recv_out() > 0 {
+            self.quarantine();
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! Registered memory and the exclusively owned pieces of it that commands use.
+//!
+//! A [`Pool`] is one region, registered once with one device, used by one reactor. A [`Buf`] is a
+//! piece of it and the only type that shows its bytes. While a device may touch the piece, the `Buf`
+//! lies inside [`InFlight`](crate::in_flight::InFlight), where nothing shows its bytes.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::ptr::NonNull;
+use std::rc::Rc;
+
+use rustix::mm::{MapFlags, ProtFlags};
+
+use crate::buddy::{self, Block, Buddy, Slot};
+use crate::device::{Device, DeviceError, Sge, Stack};
+use crate::limits::{BUF_MAX, CAPSULE_SLOT, PAGE};
+
+/// Debug builds fill free memory with this and check it when it is used again.
+const POISON: u8 = 0xA5;
+static POISON_PAGE: [u8; PAGE] = [POISON; PAGE];
+const POISONING: bool = cfg!(debug_assertions);
+
+/// A private anonymous mapping.
+struct Mapping {
+    addr: NonNull<u8>,
+    len: usize,
+}
+
+impl Mapping {
+    fn new(len: usize) -> Result<Self, DeviceError> {
+        let failed = |errno: rustix::io::Errno| DeviceError {
+            call: "mmap",
+            errno: errno.raw_os_error(),
+        };
+        // SAFETY: a new anonymous mapping at an address of the kernel's choice aliases nothing.
+        let addr = unsafe {
+            rustix::mm::mmap_anonymous(
+                std::ptr::null_mut(),
+                len,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::PRIVATE,
+            )
+        }
+        .map_err(failed)?;
+        let addr = NonNull::new(addr.cast()).ok_or(failed(rustix::io::Errno::NOMEM))?;
+        Ok(Self { addr, len })
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `new` with this length; every `Buf` holds the pool that holds this.
+        let unmapped = unsafe { rustix::mm::munmap(self.addr.as_ptr().cast(), self.len) };
+        debug_assert!(unmapped.is_ok());
+    }
+}
+
+struct Region {
+    /// Deregisters when dropped, so it stands before the mapping. Type-erased: a `Buf` knows no device.
+    _mr: Box<dyn Any>,
+    mapping: Mapping,
+    lkey: u32,
+    fixed: Cell<Option<u16>>,
+    buddy: RefCell<Buddy>,
+}
+
+/// A registered region and which of its pieces are free.
+#[derive(Clone)]
+pub struct Pool {
+    region: Rc<Region>,
+}
+
+impl Pool {
+    /// Maps and registers `bytes` (rounded up to 4 MiB) in `pd`.
+    ///
+    /// # Errors
+    /// The mapping or the registration failed: `ENOMEM` usually means a low `RLIMIT_MEMLOCK`.
+    pub fn register<S: Stack>(
+        device: &S::Device,
+        pd: &<S::Device as Device<S>>::Pd,
+        bytes: usize,
+        remote_write: bool,
+    ) -> Result<Self, DeviceError>
+    where
+        <S::Device as Device<S>>::Mr: 'static,
+    {
+        let blocks = u32::try_from(bytes.div_ceil(BUF_MAX).max(1)).map_err(|_| DeviceError {
+            call: "mmap",
+            errno: rustix::io::Errno::NOMEM.raw_os_error(),
+        })?;
+        let mapping = Mapping::new(blocks as usize * BUF_MAX)?;
+        if POISONING {
+            // SAFETY: the mapping is ours alone until the first `Buf` is taken.
+            unsafe { mapping.addr.write_bytes(POISON, mapping.len) };
+        }
+        // SAFETY: the mapping outlives the region: both lie in `Region`, which drops `_mr` first.
+        let mr = unsafe { device.reg_mr(pd, mapping.addr, mapping.len, remote_write) }?;
+        let lkey = <S::Device as Device<S>>::lkey(&mr);
+        let region = Region {
+            _mr: Box::new(mr),
+            mapping,
+            lkey,
+            fixed: Cell::new(None),
+            buddy: RefCell::new(Buddy::new(blocks)),
+        };
+        Ok(Self {
+            region: Rc::new(region),
+        })
+    }
+
+    /// A buffer of at least `len` bytes, page aligned and contiguous; `None` when there is no room now.
+    ///
+    /// Its bytes are whatever an earlier use left. `len` is 1 byte to 4 MiB.
+    #[must_use]
+    pub fn take(&self, len: usize) -> Option<Buf> {
+        let block = self
+            .region
+            .buddy
+            .borrow_mut()
+            .take(buddy::order_for(len)?)?;
+        Some(self.buf(Piece::Block(block), len))
+    }
+
+    /// A 64-byte slot for a capsule or a response; `None` when there is no room now.
+    #[must_use]
+    pub fn take_slot(&self) -> Option<Buf> {
+        let slot = self.region.buddy.borrow_mut().take_slot()?;
+        Some(self.buf(Piece::Slot(slot), CAPSULE_SLOT))
+    }
+
+    fn buf(&self, piece: Piece, len: usize) -> Buf {
+        let offset = piece.offset();
+        debug_assert!(offset + piece.capacity() <= self.region.mapping.len);
+        // SAFETY: the buddy allocator deals in pages of this mapping only, so the offset is inside.
+        let addr = unsafe { self.region.mapping.addr.add(offset) };
+        let len = u32::try_from(len).expect("a buffer is at most 4 MiB");
+        let buf = Buf {
+            addr,
+            len,
+            piece,
+            region: Rc::clone(&self.region),
+        };
+        if POISONING {
+            buf.check_poison();
+        }
+        buf
+    }
+
+    /// Start and length of the region, for a ring that wants it registered.
+    #[must_use]
+    pub fn memory(&self) -> (NonNull<u8>, usize) {
+        (self.region.mapping.addr, self.region.mapping.len)
+    }
+
+    /// Says under which index the disk ring knows this region.
+    pub fn set_fixed(&self, index: Option<u16>) {
+        self.region.fixed.set(index);
+    }
+
+    /// Bytes taken now.
+    #[must_use]
+    pub fn used_bytes(&self) -> usize {
+        self.region.buddy.borrow().used_bytes()
+    }
+
+    /// Bytes in all.
+    #[must_use]
+    pub fn total_bytes(&self) -> usize {
+        self.region.mapping.len
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Piece {
+    Block(Block),
+    Slot(Slot),
+}
+
+impl Piece {
+    fn offset(self) -> usize {
+        match self {
+            Self::Block(block) => block.page as usize * PAGE,
+            Self::Slot(slot) => slot.page as usize * PAGE + usize::from(slot.index) * CAPSULE_SLOT,
+        }
+    }
+
+    fn capacity(self) -> usize {
+        match self {
+            Self::Block(block) => PAGE << block.order,
+            Self::Slot(_) => CAPSULE_SLOT,
+        }
+    }
+}
+
+/// Exclusively owned bytes of a registered region. Dropping it gives them back to the pool.
+///
+/// The one type that shows a slice: a `Buf` that a device may touch is not reachable as a `Buf`.
+pub struct Buf {
+    addr: NonNull<u8>,
+    len: u32,
+    piece: Piece,
+    region: Rc<Region>,
+}
+
+impl Buf {
+    /// Bytes in use, at most [`Self::capacity`].
+    #[must_use]
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "a buffer of length 0 has no use of its own"
+    )]
+    pub fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Bytes that fit.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.piece.capacity()
+    }
+
+    /// Sets how many bytes are in use.
+    ///
+    /// # Panics
+    /// `len` is more than fits: a caller's bug.
+    pub fn set_len(&mut self, len: usize) {
+        assert!(
+            len <= self.capacity(),
+            "{len} bytes in a buffer of {}",
+            self.capacity()
+        );
+        self.len = u32::try_from(len).expect("a capacity is at most 4 MiB");
+    }
+
+    /// The bytes in use.
+    #[must_use]
+    pub fn as_slice(&self) -> &[u8] {
+        // SAFETY: the piece is mapped, initialised (anonymous memory) and owned by `self` alone.
+        unsafe { std::slice::from_raw_parts(self.addr.as_ptr(), self.len()) }
+    }
+
+    /// The bytes in use.
+    #[must_use]
+    pub fn as_mut_slice(&mut self) -> &mut [u8] {
+        // SAFETY: as in `as_slice`, and `self` is borrowed exclusively.
+        unsafe { std::slice::from_raw_parts_mut(self.addr.as_ptr(), self.len()) }
+    }
+
+    /// Where it lies.
+    #[must_use]
+    pub fn addr(&self) -> NonNull<u8> {
+        self.addr
+    }
+
+    /// The index under which the disk ring knows its region.
+    #[must_use]
+    pub fn fixed(&self) -> Option<u16> {
+        self.region.fixed.get()
+    }
+
+    /// The scatter/gather entry of its bytes in use.
+    #[must_use]
+    pub fn sge(&self) -> Sge {
+        Sge {
+            addr: self.addr.as_ptr() as u64,
+            len: self.len,
+            lkey: self.region.lkey,
+        }
+    }
+
+    fn all_bytes(&mut self) -> &mut [u8] {
+        // SAFETY: the whole piece is mapped and owned by `self` alone.
+        unsafe { std::slice::from_raw_parts_mut(self.addr.as_ptr(), self.piece.capacity()) }
+    }
+
+    /// A free buffer that changed was written by someone who did not own it.
+    fn check_poison(&self) {
+        // SAFETY: as in `all_bytes`; nothing else looks at it yet.
+        let bytes = unsafe { std::slice::from_raw_parts(self.addr.as_ptr(), self.capacity()) };
+        assert!(
+            bytes
+                .chunks(PAGE)
+                .all(|chunk| chunk == &POISON_PAGE[..chunk.len()]),
+            "a free buffer at {:p} was written to: a device or a disk touched it after its release",
+            self.addr
+        );
+    }
+}
+
+impl Drop for Buf {
+    fn drop(&mut self) {
+        if POISONING {
+            self.all_bytes().fill(POISON);
+        }
+        let mut buddy = self.region.buddy.borrow_mut();
+        match self.piece {
+            Piece::Block(block) => buddy.give(block),
+            Piece::Slot(slot) => buddy.give_slot(slot),
+        }
+    }
+}
+
+impl fmt::Debug for Buf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Buf")
+            .field("addr", &self.addr)
+            .field("len", &self.len)
+            .finish()
+    }
+}
+
+/// A receive's memory: the capsule, and room for in-capsule data at a page boundary.
+#[derive(Debug)]
+pub struct RecvBuf {
+    /// 64 bytes for the command capsule.
+    pub capsule: Buf,
+    /// In-capsule data, so that it can go to a disk as it is.
+    pub data: Option<Buf>,
+}
