@@ -98,10 +98,7 @@ impl Buddy {
         let count = (blocks << TOP) as usize;
         let mut buddy = Self {
             pages: vec![Page::Inner; count],
-            links: Links {
-                next: vec![NONE; count],
-                prev: vec![NONE; count],
-            },
+            links: Links { next: vec![NONE; count], prev: vec![NONE; count] },
             free: [NONE; ORDERS],
             roomy: NONE,
             slots: vec![0; count],
@@ -148,10 +145,7 @@ impl Buddy {
             "a buffer went back to its pool twice"
         );
         self.used_bytes -= PAGE << block.order;
-        let Block {
-            mut page,
-            mut order,
-        } = block;
+        let Block { mut page, mut order } = block;
         while order < TOP {
             let buddy = page ^ (1 << order);
             if self.pages[buddy as usize] != Page::Free(order) {
@@ -180,10 +174,7 @@ impl Buddy {
         if *bits == u64::MAX {
             self.links.unlink(&mut self.roomy, page);
         }
-        Some(Slot {
-            page,
-            index: u8::try_from(index).expect("a u64 has 64 bits"),
-        })
+        Some(Slot { page, index: u8::try_from(index).expect("a u64 has 64 bits") })
     }
 
     /// Gives a slot back, and its page when that was the last one.
@@ -203,10 +194,7 @@ impl Buddy {
         if empty {
             self.links.unlink(&mut self.roomy, slot.page);
             self.pages[slot.page as usize] = Page::Used(0);
-            self.give(Block {
-                page: slot.page,
-                order: 0,
-            });
+            self.give(Block { page: slot.page, order: 0 });
         }
     }
 }

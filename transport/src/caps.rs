@@ -142,18 +142,10 @@ pub const SIW: DrainCaps = DrainCaps {
 };
 
 /// Mellanox ConnectX-3 (hypothesis).
-pub const MLX4: DrainCaps = DrainCaps {
-    provider: "mlx4",
-    last_wqe: LastWqe::Precise,
-    ..ROCE
-};
+pub const MLX4: DrainCaps = DrainCaps { provider: "mlx4", last_wqe: LastWqe::Precise, ..ROCE };
 
 /// Mellanox ConnectX-4 and later (hypothesis).
-pub const MLX5: DrainCaps = DrainCaps {
-    provider: "mlx5",
-    last_wqe: LastWqe::Precise,
-    ..ROCE
-};
+pub const MLX5: DrainCaps = DrainCaps { provider: "mlx5", last_wqe: LastWqe::Precise, ..ROCE };
 
 /// HiSilicon (hypothesis).
 pub const HNS: DrainCaps = DrainCaps {
@@ -191,11 +183,8 @@ pub const IRDMA_IWARP: DrainCaps = DrainCaps {
 };
 
 /// Marvell FastLinQ as RoCE (hypothesis): its completions hold pointers to the queue pair.
-pub const QEDR_ROCE: DrainCaps = DrainCaps {
-    provider: "qedr-roce",
-    after_destroy: AfterDestroy::MustNotPoll,
-    ..ROCE
-};
+pub const QEDR_ROCE: DrainCaps =
+    DrainCaps { provider: "qedr-roce", after_destroy: AfterDestroy::MustNotPoll, ..ROCE };
 
 /// Marvell FastLinQ as iWARP (hypothesis).
 pub const QEDR_IWARP: DrainCaps = DrainCaps {
@@ -206,24 +195,13 @@ pub const QEDR_IWARP: DrainCaps = DrainCaps {
 };
 
 /// Chelsio T4 to T6 (hypothesis).
-pub const CXGB4: DrainCaps = DrainCaps {
-    provider: "cxgb4",
-    read_sink_remote_write: true,
-    ..IWARP
-};
+pub const CXGB4: DrainCaps = DrainCaps { provider: "cxgb4", read_sink_remote_write: true, ..IWARP };
 
 /// Alibaba elastic RDMA (hypothesis).
-pub const ERDMA: DrainCaps = DrainCaps {
-    provider: "erdma",
-    destroy_slow: false,
-    ..IWARP
-};
+pub const ERDMA: DrainCaps = DrainCaps { provider: "erdma", destroy_slow: false, ..IWARP };
 
 /// Microsoft Azure (hypothesis).
-pub const MANA: DrainCaps = DrainCaps {
-    provider: "mana",
-    ..UNKNOWN
-};
+pub const MANA: DrainCaps = DrainCaps { provider: "mana", ..UNKNOWN };
 
 /// InfiniBand or RoCE of a provider that nobody has read: nothing is assumed.
 pub const UNKNOWN: DrainCaps = DrainCaps {
@@ -297,20 +275,12 @@ mod tests {
     use crate::limits::FLUSH_TIMEOUT_MAX;
 
     fn key(driver: &str, transport: Transport) -> DeviceKey {
-        DeviceKey {
-            driver: driver.to_owned(),
-            vendor_id: 0,
-            vendor_part_id: 0,
-            transport,
-        }
+        DeviceKey { driver: driver.to_owned(), vendor_id: 0, vendor_part_id: 0, transport }
     }
 
     #[test]
     fn software_providers_have_rows_of_their_own() {
-        assert_eq!(
-            lookup(&key("rdma_rxe", Transport::InfiniBand)).provider,
-            "rxe"
-        );
+        assert_eq!(lookup(&key("rdma_rxe", Transport::InfiniBand)).provider, "rxe");
         assert_eq!(lookup(&key("siw", Transport::Iwarp)).provider, "siw");
     }
 
@@ -329,16 +299,8 @@ mod tests {
     fn every_row_waits_no_longer_than_the_stated_bound() {
         for caps in ALL {
             assert!(caps.t_f <= FLUSH_TIMEOUT_MAX, "{}", caps.provider);
-            assert!(
-                !caps.signal_all || !caps.sq_in_order,
-                "{}: pick one",
-                caps.provider
-            );
-            assert!(
-                caps.sq_in_order || caps.signal_all,
-                "{}: silent work is lost",
-                caps.provider
-            );
+            assert!(!caps.signal_all || !caps.sq_in_order, "{}: pick one", caps.provider);
+            assert!(caps.sq_in_order || caps.signal_all, "{}: silent work is lost", caps.provider);
         }
     }
 }

@@ -112,10 +112,7 @@ impl Causes {
 
     /// All of them, first excepted.
     pub fn merged(self) -> impl Iterator<Item = Cause> {
-        Cause::ALL
-            .iter()
-            .copied()
-            .filter(move |c| self.contains(*c) && Some(*c) != self.first)
+        Cause::ALL.iter().copied().filter(move |c| self.contains(*c) && Some(*c) != self.first)
     }
 
     /// The device is gone or failed: its completions prove nothing any more.
@@ -138,10 +135,6 @@ impl fmt::Display for Causes {
             f.write_str(if i == 0 { " (then " } else { ", " })?;
             f.write_str(cause.as_str())?;
         }
-        if self.merged().next().is_some() {
-            f.write_str(")")
-        } else {
-            Ok(())
-        }
+        if self.merged().next().is_some() { f.write_str(")") } else { Ok(()) }
     }
 }

@@ -61,10 +61,7 @@ impl<S: Stack> Connection<S> {
         slot: u16,
         qp_caps: QpCaps,
     ) -> Result<Self, (DeviceError, S::Id)> {
-        let qp = match lane
-            .device
-            .create_qp(&id, &lane.pd, &lane.cq, qp_caps, token)
-        {
+        let qp = match lane.device.create_qp(&id, &lane.pd, &lane.cq, qp_caps, token) {
             Ok(qp) => qp,
             Err(error) => return Err((error, id)),
         };
@@ -100,9 +97,7 @@ impl<S: Stack> Connection<S> {
 
     fn admit(&mut self, kind: WrKind, memory: Memory, context: u64) -> Result<WrId, NoRoom> {
         // Memory of a work request that was never admitted goes back to its pool here.
-        self.in_flight
-            .admit(kind, memory, context)
-            .map_err(|_| NoRoom)
+        self.in_flight.admit(kind, memory, context).map_err(|_| NoRoom)
     }
 
     fn push_send(
@@ -115,12 +110,7 @@ impl<S: Stack> Connection<S> {
         let sge = buf.sge();
         let id = self.admit(kind, Memory::Buf(buf), context)?;
         let signaled = kind != WrKind::Write || self.drain.caps().signal_all;
-        self.send_list.push(SendDesc {
-            wr_id: id.to_raw(),
-            op,
-            sge,
-            signaled,
-        });
+        self.send_list.push(SendDesc { wr_id: id.to_raw(), op, sge, signaled });
         Ok(())
     }
 
@@ -300,16 +290,11 @@ impl<S: Stack> Connection<S> {
     /// Takes a reaper's answer.
     pub fn handle_outcome(&mut self, now: Now, outcome: Outcome, out: &mut Vec<Retired>) {
         match outcome {
-            Outcome::QpDestroyed {
-                proof: Ok(proof), ..
-            } => {
+            Outcome::QpDestroyed { proof: Ok(proof), .. } => {
                 self.proof = Some(proof);
                 self.input(now, Input::Destroyed(true), out);
             }
-            Outcome::QpDestroyed {
-                proof: Err(failure),
-                ..
-            } => {
+            Outcome::QpDestroyed { proof: Err(failure), .. } => {
                 tracing::error!(?failure, "a queue pair could not be destroyed");
                 self.input(now, Input::Destroyed(false), out);
             }
@@ -353,8 +338,7 @@ impl<S: Stack> Connection<S> {
                 return Some(Input::Modified(result.map_err(|error| error.errno)));
             }
             Step::Disconnect => {
-                self.jobs
-                    .extend(self.id.clone().map(|id| Job::Disconnect { id }));
+                self.jobs.extend(self.id.clone().map(|id| Job::Disconnect { id }));
             }
             Step::DestroyQp => {
                 let job = self.destroy_job();
@@ -363,8 +347,7 @@ impl<S: Stack> Connection<S> {
             Step::Reclaim => self.reclaim(out),
             Step::DestroyId => {
                 let token = self.token;
-                self.jobs
-                    .extend(self.id.take().map(|id| Job::DestroyId { token, id }));
+                self.jobs.extend(self.id.take().map(|id| Job::DestroyId { token, id }));
             }
             Step::Quarantine => {
                 self.in_flight.quarantine();

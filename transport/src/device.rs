@@ -22,12 +22,7 @@ pub struct DeviceError {
 
 impl fmt::Display for DeviceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}: {}",
-            self.call,
-            std::io::Error::from_raw_os_error(self.errno)
-        )
+        write!(f, "{}: {}", self.call, std::io::Error::from_raw_os_error(self.errno))
     }
 }
 
@@ -176,12 +171,8 @@ pub struct Wc {
 
 impl Wc {
     /// A value to fill an array with before it is polled into.
-    pub const EMPTY: Self = Self {
-        wr_id: 0,
-        status: WcStatus::Success,
-        byte_len: 0,
-        vendor_err: 0,
-    };
+    pub const EMPTY: Self =
+        Self { wr_id: 0, status: WcStatus::Success, byte_len: 0, vendor_err: 0 };
 }
 
 /// Room that a queue pair is created with.

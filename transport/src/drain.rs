@@ -138,15 +138,11 @@ impl Steps {
     const NONE: Self = Self { steps: [None; 4] };
 
     fn one(step: Step) -> Self {
-        Self {
-            steps: [Some(step), None, None, None],
-        }
+        Self { steps: [Some(step), None, None, None] }
     }
 
     fn two(first: Step, second: Step) -> Self {
-        Self {
-            steps: [Some(first), Some(second), None, None],
-        }
+        Self { steps: [Some(first), Some(second), None, None] }
     }
 
     fn then(mut self, step: Step) -> Self {
@@ -271,9 +267,7 @@ impl Drain {
         if self.causes.device_dead() {
             self.enter(now, State::Flushing);
             let destroy = self.destroy(now);
-            return destroy
-                .into_iter()
-                .fold(Steps::one(Step::StopPosting), Steps::then);
+            return destroy.into_iter().fold(Steps::one(Step::StopPosting), Steps::then);
         }
         Steps::two(Step::StopPosting, Step::ModifyToError)
     }
@@ -291,11 +285,7 @@ impl Drain {
         self.next_kick = self.caps.kick.then(|| now + KICK_INTERVAL);
         // On iWARP the move to ERR ended the stream already, and a disconnect would overwrite the
         // library's cached state (drain contract, iWARP abortive close).
-        let disconnect = if self.caps.iwarp {
-            Steps::NONE
-        } else {
-            Steps::one(Step::Disconnect)
-        };
+        let disconnect = if self.caps.iwarp { Steps::NONE } else { Steps::one(Step::Disconnect) };
         if self.skips_flush() {
             let destroy = self.destroy(now);
             return destroy.into_iter().fold(disconnect, Steps::then);
@@ -430,10 +420,7 @@ impl Drain {
     /// When [`Input::Timeout`] is due next, at the latest. Each one is preceded by a poll.
     #[must_use]
     pub fn timeout(&self) -> Option<Now> {
-        [self.deadline, self.next_poll, self.next_kick]
-            .into_iter()
-            .flatten()
-            .min()
+        [self.deadline, self.next_poll, self.next_kick].into_iter().flatten().min()
     }
 
     /// Where the connection is.

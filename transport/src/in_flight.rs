@@ -92,10 +92,7 @@ impl InFlight {
         sq_in_order: bool,
         generations: Rc<Cell<u32>>,
     ) -> Self {
-        assert!(
-            slots <= WR_SLOTS_MAX,
-            "{slots} work requests on one connection"
-        );
+        assert!(slots <= WR_SLOTS_MAX, "{slots} work requests on one connection");
         let last = u16::try_from(slots).expect("at most 16384 slots");
         Self {
             epoch,
@@ -126,22 +123,12 @@ impl InFlight {
         };
         let generation = self.generations.get();
         self.generations.set(generation.wrapping_add(1));
-        self.slots[usize::from(slot)] = Some(Entry {
-            kind,
-            generation,
-            memory,
-            context,
-        });
+        self.slots[usize::from(slot)] = Some(Entry { kind, generation, memory, context });
         if self.sq_in_order && !kind.is_recv() {
             self.order.push_back((slot, generation));
         }
         self.counts(kind).posted += 1;
-        Ok(WrId {
-            kind,
-            connection: self.connection,
-            slot,
-            generation,
-        })
+        Ok(WrId { kind, connection: self.connection, slot, generation })
     }
 
     /// The memory of an admitted work request, for building its descriptor only.
@@ -151,19 +138,12 @@ impl InFlight {
     }
 
     fn counts(&mut self, kind: WrKind) -> &mut QueueCounts {
-        if kind.is_recv() {
-            &mut self.recv
-        } else {
-            &mut self.send
-        }
+        if kind.is_recv() { &mut self.recv } else { &mut self.send }
     }
 
     fn remove(&mut self, slot: u16, generation: u32, kind: WrKind) -> Option<Entry> {
         let place = self.slots.get_mut(usize::from(slot))?;
-        if place
-            .as_ref()
-            .is_none_or(|e| e.generation != generation || e.kind != kind)
-        {
+        if place.as_ref().is_none_or(|e| e.generation != generation || e.kind != kind) {
             return None;
         }
         self.free.push(slot);
@@ -173,21 +153,13 @@ impl InFlight {
     fn retire(&mut self, entry: Entry, door: Door) -> Retired {
         let counts = self.counts(entry.kind);
         match door {
-            Door::Completed {
-                status: WcStatus::Flushed,
-                ..
-            } => counts.flushed += 1,
+            Door::Completed { status: WcStatus::Flushed, .. } => counts.flushed += 1,
             Door::Completed { .. } => counts.completed += 1,
             Door::InOrder => counts.in_order += 1,
             Door::Refused => counts.posted -= 1,
             Door::Destroyed => counts.reclaimed += 1,
         }
-        Retired {
-            kind: entry.kind,
-            memory: entry.memory,
-            context: entry.context,
-            door,
-        }
+        Retired { kind: entry.kind, memory: entry.memory, context: entry.context, door }
     }
 
     /// R1, and R2 where the provider keeps order: what this completion gives back, oldest first.
@@ -209,10 +181,7 @@ impl InFlight {
                 }
             }
         }
-        let door = Door::Completed {
-            status: wc.status,
-            byte_len: wc.byte_len,
-        };
+        let door = Door::Completed { status: wc.status, byte_len: wc.byte_len };
         let retired = self.retire(entry, door);
         out.push(retired);
     }
@@ -263,11 +232,7 @@ impl InFlight {
         let (mut send, mut recv) = (0, 0);
         for slot in &mut self.slots {
             if let Some(entry) = slot.take() {
-                *(if entry.kind.is_recv() {
-                    &mut recv
-                } else {
-                    &mut send
-                }) += 1;
+                *(if entry.kind.is_recv() { &mut recv } else { &mut send }) += 1;
                 std::mem::forget(entry.memory);
             }
         }
@@ -275,11 +240,7 @@ impl InFlight {
         self.recv.leaked += recv;
         LEAKED.fetch_add(send + recv, Ordering::Relaxed);
         if send + recv > 0 {
-            tracing::error!(
-                send,
-                recv,
-                "memory that a device may still touch is quarantined"
-            );
+            tracing::error!(send, recv, "memory that a device may still touch is quarantined");
         }
     }
 

@@ -40,24 +40,14 @@ where
         let pool = Pool::register::<S>(&device, &pd, pool_bytes, caps.read_sink_remote_write)?;
         let cq = device.create_cq(cq_depth.min(device.attr().max_cqe))?;
         let generations = Rc::new(Cell::new(0));
-        Ok(Self {
-            device,
-            pd,
-            cq,
-            pool,
-            caps,
-            generations,
-            claimed: 0,
-        })
+        Ok(Self { device, pd, cq, pool, caps, generations, claimed: 0 })
     }
 }
 
 impl<S: Stack> Lane<S> {
     /// Completion entries that a queue pair of `caps` may fill before they are polled.
     fn entries(caps: QpCaps) -> u32 {
-        caps.send_wr_max
-            .saturating_add(caps.recv_wr_max)
-            .saturating_add(CQ_SPARE)
+        caps.send_wr_max.saturating_add(caps.recv_wr_max).saturating_add(CQ_SPARE)
     }
 
     /// Reserves completion entries: a completion queue that overflows loses completions for ever.

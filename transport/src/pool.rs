@@ -29,10 +29,8 @@ struct Mapping {
 
 impl Mapping {
     fn new(len: usize) -> Result<Self, DeviceError> {
-        let failed = |errno: rustix::io::Errno| DeviceError {
-            call: "mmap",
-            errno: errno.raw_os_error(),
-        };
+        let failed =
+            |errno: rustix::io::Errno| DeviceError { call: "mmap", errno: errno.raw_os_error() };
         // SAFETY: a new anonymous mapping at an address of the kernel's choice aliases nothing.
         let addr = unsafe {
             rustix::mm::mmap_anonymous(
@@ -104,9 +102,7 @@ impl Pool {
             fixed: Cell::new(None),
             buddy: RefCell::new(Buddy::new(blocks)),
         };
-        Ok(Self {
-            region: Rc::new(region),
-        })
+        Ok(Self { region: Rc::new(region) })
     }
 
     /// A buffer of at least `len` bytes, page aligned and contiguous; `None` when there is no room now.
@@ -114,11 +110,7 @@ impl Pool {
     /// Its bytes are whatever an earlier use left. `len` is 1 byte to 4 MiB.
     #[must_use]
     pub fn take(&self, len: usize) -> Option<Buf> {
-        let block = self
-            .region
-            .buddy
-            .borrow_mut()
-            .take(buddy::order_for(len)?)?;
+        let block = self.region.buddy.borrow_mut().take(buddy::order_for(len)?)?;
         Some(self.buf(Piece::Block(block), len))
     }
 
@@ -135,12 +127,7 @@ impl Pool {
         // SAFETY: the buddy allocator deals in pages of this mapping only, so the offset is inside.
         let addr = unsafe { self.region.mapping.addr.add(offset) };
         let len = u32::try_from(len).expect("a buffer is at most 4 MiB");
-        let buf = Buf {
-            addr,
-            len,
-            piece,
-            region: Rc::clone(&self.region),
-        };
+        let buf = Buf { addr, len, piece, region: Rc::clone(&self.region) };
         if POISONING {
             buf.check_poison();
         }
@@ -206,10 +193,7 @@ pub struct Buf {
 impl Buf {
     /// Bytes in use, at most [`Self::capacity`].
     #[must_use]
-    #[expect(
-        clippy::len_without_is_empty,
-        reason = "a buffer of length 0 has no use of its own"
-    )]
+    #[expect(clippy::len_without_is_empty, reason = "a buffer of length 0 has no use of its own")]
     pub fn len(&self) -> usize {
         self.len as usize
     }
@@ -225,11 +209,7 @@ impl Buf {
     /// # Panics
     /// `len` is more than fits: a caller's bug.
     pub fn set_len(&mut self, len: usize) {
-        assert!(
-            len <= self.capacity(),
-            "{len} bytes in a buffer of {}",
-            self.capacity()
-        );
+        assert!(len <= self.capacity(), "{len} bytes in a buffer of {}", self.capacity());
         self.len = u32::try_from(len).expect("a capacity is at most 4 MiB");
     }
 
@@ -262,11 +242,7 @@ impl Buf {
     /// The scatter/gather entry of its bytes in use.
     #[must_use]
     pub fn sge(&self) -> Sge {
-        Sge {
-            addr: self.addr.as_ptr() as u64,
-            len: self.len,
-            lkey: self.region.lkey,
-        }
+        Sge { addr: self.addr.as_ptr() as u64, len: self.len, lkey: self.region.lkey }
     }
 
     fn all_bytes(&mut self) -> &mut [u8] {
@@ -279,9 +255,7 @@ impl Buf {
         // SAFETY: as in `all_bytes`; nothing else looks at it yet.
         let bytes = unsafe { std::slice::from_raw_parts(self.addr.as_ptr(), self.capacity()) };
         assert!(
-            bytes
-                .chunks(PAGE)
-                .all(|chunk| chunk == &POISON_PAGE[..chunk.len()]),
+            bytes.chunks(PAGE).all(|chunk| chunk == &POISON_PAGE[..chunk.len()]),
             "a free buffer at {:p} was written to: a device or a disk touched it after its release",
             self.addr
         );
@@ -303,10 +277,7 @@ impl Drop for Buf {
 
 impl fmt::Debug for Buf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Buf")
-            .field("addr", &self.addr)
-            .field("len", &self.len)
-            .finish()
+        f.debug_struct("Buf").field("addr", &self.addr).field("len", &self.len).finish()
     }
 }
 

@@ -82,13 +82,7 @@ impl<S: Stack> Job<S> {
                 }
                 None
             }
-            Self::DestroyQp {
-                token,
-                qp,
-                id,
-                epoch,
-                caps,
-            } => {
+            Self::DestroyQp { token, qp, id, epoch, caps } => {
                 let began = clock();
                 let proof = proof::destroy::<S>(qp, &id, epoch, caps, clock);
                 let took = clock().since(began);
@@ -139,9 +133,7 @@ pub struct Reapers<S: Stack> {
 
 impl<S: Stack> Clone for Reapers<S> {
     fn clone(&self) -> Self {
-        Self {
-            shared: Arc::clone(&self.shared),
-        }
+        Self { shared: Arc::clone(&self.shared) }
     }
 }
 
@@ -152,19 +144,8 @@ impl<S: Stack> Reapers<S> {
     /// No thread runs before the first job.
     #[must_use]
     pub fn new(clock: Box<dyn Fn() -> Now + Send + Sync>) -> Self {
-        let queue = Queue {
-            jobs: VecDeque::new(),
-            idle: 0,
-            threads: 0,
-            stopping: false,
-        };
-        Self {
-            shared: Arc::new(Shared {
-                queue: Mutex::new(queue),
-                wake: Condvar::new(),
-                clock,
-            }),
-        }
+        let queue = Queue { jobs: VecDeque::new(), idle: 0, threads: 0, stopping: false };
+        Self { shared: Arc::new(Shared { queue: Mutex::new(queue), wake: Condvar::new(), clock }) }
     }
 
     /// Hands a job over; never blocks on the job itself.
@@ -181,10 +162,7 @@ impl<S: Stack> Reapers<S> {
 
     fn spawn(&self) -> bool {
         let shared = Arc::clone(&self.shared);
-        thread::Builder::new()
-            .name("reaper".into())
-            .spawn(move || work(&shared))
-            .is_ok()
+        thread::Builder::new().name("reaper".into()).spawn(move || work(&shared)).is_ok()
     }
 
     /// Lets idle threads end; jobs that are queued are still done.
@@ -208,10 +186,7 @@ fn work<S: Stack>(shared: &Shared<S>) {
             return;
         } else {
             queue.idle += 1;
-            queue = shared
-                .wake
-                .wait(queue)
-                .unwrap_or_else(PoisonError::into_inner);
+            queue = shared.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
             queue.idle -= 1;
         }
     }

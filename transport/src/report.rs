@@ -54,20 +54,12 @@ const STATES: [State; State::COUNT] = [
 impl DrainReport {
     pub(crate) fn new(now: Now, drain: &Drain, in_flight: &InFlight) -> Self {
         let (send, recv) = in_flight.queue_counts();
-        let entered: Vec<(State, Now)> = STATES
-            .into_iter()
-            .filter_map(|s| Some((s, drain.entered(s)?)))
-            .collect();
+        let entered: Vec<(State, Now)> =
+            STATES.into_iter().filter_map(|s| Some((s, drain.entered(s)?))).collect();
         let left = entered.iter().skip(1).map(|(_, at)| *at).chain([now]);
-        let times = entered
-            .iter()
-            .zip(left)
-            .map(|((state, at), left)| (*state, left.since(*at)))
-            .collect();
-        let began = entered
-            .iter()
-            .find(|(s, _)| *s > State::Live)
-            .map(|(_, at)| *at);
+        let times =
+            entered.iter().zip(left).map(|((state, at), left)| (*state, left.since(*at))).collect();
+        let began = entered.iter().find(|(s, _)| *s > State::Live).map(|(_, at)| *at);
         let to_destroy = began
             .zip(drain.entered(State::Destroying))
             .map(|(began, destroying)| destroying.since(began));

@@ -85,17 +85,10 @@ pub enum Memory {
 impl Memory {
     /// The entries of a receive.
     pub(crate) fn recv_desc(&self, wr_id: u64) -> RecvDesc {
-        let none = Sge {
-            addr: 0,
-            len: 0,
-            lkey: 0,
-        };
+        let none = Sge { addr: 0, len: 0, lkey: 0 };
         let sges = match self {
             Self::Buf(buf) => [buf.sge(), none],
-            Self::Recv(recv) => [
-                recv.capsule.sge(),
-                recv.data.as_ref().map_or(none, Buf::sge),
-            ],
+            Self::Recv(recv) => [recv.capsule.sge(), recv.data.as_ref().map_or(none, Buf::sge)],
         };
         RecvDesc { wr_id, sges }
     }
@@ -136,13 +129,7 @@ impl Retired {
     /// It completed with success: what it was to do is done.
     #[must_use]
     pub fn succeeded(&self) -> bool {
-        matches!(
-            self.door,
-            Door::Completed {
-                status: WcStatus::Success,
-                ..
-            }
-        )
+        matches!(self.door, Door::Completed { status: WcStatus::Success, .. })
     }
 }
 
@@ -153,12 +140,7 @@ mod tests {
     #[test]
     fn an_id_comes_back_as_it_went() {
         for kind in [WrKind::Recv, WrKind::Send, WrKind::Write, WrKind::Read] {
-            let id = WrId {
-                kind,
-                connection: 16_383,
-                slot: 9_999,
-                generation: 0xDEAD_BEEF,
-            };
+            let id = WrId { kind, connection: 16_383, slot: 9_999, generation: 0xDEAD_BEEF };
             assert_eq!(WrId::from_raw(id.to_raw()), Some(id));
         }
     }
