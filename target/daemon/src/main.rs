@@ -1,2 +1,4 @@
-//! Placeholder.
+//! The `sluice` program.
+#![forbid(unsafe_code)]
+
 fn main() {}

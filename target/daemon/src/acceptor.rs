@@ -1,0 +1,366 @@
+//! The one thread that reads the connection manager: it listens, hands each request to a reactor, and
+//! passes devices' asynchronous events on.
+//!
+//! Events are copied and acknowledged before anything is done with them, and nothing here waits for
+//! a connection, so no connection waits for another one. It starts without any RDMA device: a
+//! listener that can't listen yet says why and is tried again.
+
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token as PollToken, Waker};
+use nvme::rdma::{CmReject, RequestPrivateData};
+use transport::device::{AsyncEvent, CmId, ConnectRequest, Device, ListenEvent, Stack};
+use transport::reaper::Job;
+
+use crate::admission::Admission;
+use crate::limits::{LISTEN_BACKLOG, LISTEN_RETRY_FIRST, LISTEN_RETRY_LAST};
+use crate::mailbox::{Mailbox, Sender};
+use crate::reactor::message::{Incoming, Message};
+use crate::reactor::platform::Reap;
+use crate::token::Name;
+
+/// Where to listen.
+#[derive(Clone, Debug)]
+pub struct ListenerSpec {
+    /// The port's number in the exported model.
+    pub port: u16,
+    /// The listener's name in the configuration.
+    pub name: String,
+    /// Address and service id.
+    pub address: SocketAddr,
+}
+
+/// What a listener does now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenerState {
+    /// It listens.
+    Listening,
+    /// It waits, because of this.
+    Waiting(String),
+}
+
+/// The listeners' states, for `status`.
+pub type ListenerStates = Arc<Mutex<Vec<ListenerState>>>;
+
+/// Opens the RDMA stack; says what an administrator should do when it can't.
+pub type OpenStack<S> = Box<dyn Fn() -> Result<S, String> + Send>;
+
+/// What the acceptor works with.
+pub struct AcceptorParts<S: Stack> {
+    /// Opens the stack.
+    pub open: OpenStack<S>,
+    /// Where to listen.
+    pub listeners: Vec<ListenerSpec>,
+    /// The reactors.
+    pub reactors: Vec<Sender<Message<S>>>,
+    /// Who may come in.
+    pub admission: Arc<Admission>,
+    /// Destroys what is refused.
+    pub reap: Reap<S>,
+    /// Where to say what the listeners do.
+    pub states: ListenerStates,
+}
+
+const STACK: PollToken = PollToken(0);
+const WAKE: PollToken = PollToken(1);
+const DEVICES: usize = 2;
+
+/// Ends the acceptor's thread.
+#[derive(Clone)]
+pub struct StopAcceptor(Sender<()>);
+
+impl StopAcceptor {
+    /// Stops listening at once.
+    pub fn stop(&self) {
+        self.0.send(());
+    }
+}
+
+struct Listening<S: Stack> {
+    spec: ListenerSpec,
+    listener: Option<S::Listener>,
+}
+
+/// The CM thread.
+pub struct Acceptor<S: Stack> {
+    parts: AcceptorParts<S>,
+    poll: Poll,
+    mailbox: Mailbox<()>,
+    stack: Option<S>,
+    listening: Vec<Listening<S>>,
+    devices: Vec<S::Device>,
+    retry: Duration,
+}
+
+impl<S: Stack> Acceptor<S> {
+    /// Prepares; nothing is opened yet.
+    ///
+    /// # Errors
+    /// The process has no file descriptor left.
+    pub fn new(parts: AcceptorParts<S>) -> std::io::Result<(Self, StopAcceptor)> {
+        let poll = Poll::new()?;
+        let waker = Waker::new(poll.registry(), WAKE)?;
+        let mailbox = Mailbox::new(Box::new(move || drop(waker.wake())));
+        let stop = StopAcceptor(mailbox.sender());
+        let listening =
+            parts.listeners.iter().cloned().map(|spec| Listening { spec, listener: None }).collect();
+        let acceptor = Self {
+            parts,
+            poll,
+            mailbox,
+            stack: None,
+            listening,
+            devices: Vec::new(),
+            retry: LISTEN_RETRY_FIRST,
+        };
+        Ok((acceptor, stop))
+    }
+
+    /// Runs until it is stopped; `ready` is called once, after the first try to listen.
+    pub fn run(mut self, ready: impl FnOnce()) {
+        let mut events = Events::with_capacity(64);
+        self.listen_all();
+        ready();
+        loop {
+            let timeout = self.is_waiting().then_some(self.retry);
+            if let Err(error) = self.poll.poll(&mut events, timeout)
+                && error.kind() != std::io::ErrorKind::Interrupted
+            {
+                tracing::error!(%error, "the connection-manager thread can't wait for events");
+                return;
+            }
+            self.mailbox.looking();
+            if self.mailbox.take().is_some() {
+                return;
+            }
+            self.read_stack();
+            self.read_devices();
+            if self.is_waiting() && events.is_empty() {
+                self.retry = (self.retry * 2).min(LISTEN_RETRY_LAST);
+                self.listen_all();
+            }
+        }
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.listening.iter().any(|l| l.listener.is_none())
+    }
+
+    fn set_state(&self, index: usize, state: ListenerState) {
+        let mut states = self.parts.states.lock().unwrap_or_else(PoisonError::into_inner);
+        if states[index] == state {
+            return;
+        }
+        let spec = &self.listening[index].spec;
+        match &state {
+            ListenerState::Listening => {
+                tracing::info!(listener = spec.name, address = %spec.address, "listening");
+            }
+            ListenerState::Waiting(reason) => {
+                tracing::warn!(listener = spec.name, address = %spec.address, %reason, "waiting");
+            }
+        }
+        states[index] = state;
+    }
+
+    fn listen_all(&mut self) {
+        if self.stack.is_none()
+            && let Err(reason) = self.open_stack()
+        {
+            for index in 0..self.listening.len() {
+                self.set_state(index, ListenerState::Waiting(reason.clone()));
+            }
+            return;
+        }
+        let Some(stack) = &self.stack else { return };
+        for index in 0..self.listening.len() {
+            let waiting = &mut self.listening[index];
+            if waiting.listener.is_some() {
+                continue;
+            }
+            let number = u64::try_from(index).unwrap_or(u64::MAX);
+            let state = match stack.listen(waiting.spec.address, LISTEN_BACKLOG, number) {
+                Ok(listener) => {
+                    waiting.listener = Some(listener);
+                    self.retry = LISTEN_RETRY_FIRST;
+                    ListenerState::Listening
+                }
+                Err(error) => ListenerState::Waiting(explain(waiting.spec.address, error)),
+            };
+            self.set_state(index, state);
+        }
+    }
+
+    fn open_stack(&mut self) -> Result<(), String> {
+        let stack = (self.parts.open)()?;
+        let fd = stack.event_fd().as_raw_fd();
+        let registry = self.poll.registry();
+        registry
+            .register(&mut SourceFd(&fd), STACK, Interest::READABLE)
+            .map_err(|error| format!("epoll: {error}"))?;
+        self.stack = Some(stack);
+        Ok(())
+    }
+
+    fn read_stack(&mut self) {
+        loop {
+            let event = match self.stack.as_ref().map(Stack::next_event) {
+                Some(Ok(Some(event))) => event,
+                Some(Ok(None)) | None => return,
+                Some(Err(error)) => {
+                    tracing::error!(%error, "the connection manager's event channel failed");
+                    return;
+                }
+            };
+            match event {
+                ListenEvent::Request(request) => self.request(request),
+                ListenEvent::ListenerGone { listener } => self.listener_gone(listener),
+                ListenEvent::Ignored => {}
+            }
+        }
+    }
+
+    fn listener_gone(&mut self, listener: u64) {
+        let Ok(index) = usize::try_from(listener) else { return };
+        if let Some(listening) = self.listening.get_mut(index) {
+            // Every event of it is acknowledged already, so this does not wait for one.
+            listening.listener = None;
+            self.set_state(index, ListenerState::Waiting("its RDMA device went away".to_owned()));
+        }
+    }
+
+    fn request(&mut self, request: ConnectRequest<S>) {
+        let peer = request.peer;
+        let claim = match RequestPrivateData::parse(&request.private_data) {
+            Ok(claim) => claim,
+            Err(reject) => {
+                tracing::warn!(%peer, ?reject, "refused: bad NVMe/RDMA private data");
+                self.refuse(request, reject);
+                return;
+            }
+        };
+        let device = match request.id.device() {
+            Ok(device) => device,
+            Err(error) => {
+                tracing::debug!(%peer, %error, "the device went away before the accept");
+                self.refuse(request, CmReject::NoResources);
+                return;
+            }
+        };
+        let port = usize::try_from(request.listener).ok().and_then(|i| self.listening.get(i));
+        let Some(port) = port.map(|listening| listening.spec.port) else {
+            self.refuse(request, CmReject::NoResources);
+            return;
+        };
+        let Some(ticket) = self.parts.admission.admit() else {
+            tracing::warn!(%peer, "refused: the limit of connections is reached");
+            self.refuse(request, CmReject::NoResources);
+            return;
+        };
+        self.watch_device(&device);
+        let reactor = ticket.reactor();
+        let incoming = Incoming { request, device, port, claim, ticket };
+        self.parts.reactors[reactor].send(Message::Connect(Box::new(incoming)));
+    }
+
+    fn refuse(&self, request: ConnectRequest<S>, reject: CmReject) {
+        let private_data = reject.emit().to_vec();
+        (self.parts.reap)(Job::Refuse { id: request.id, private_data }, Arc::new(|_| {}));
+    }
+
+    fn watch_device(&mut self, device: &S::Device) {
+        if self.devices.iter().any(|d| d.instance() == device.instance()) {
+            return;
+        }
+        let fd = device.async_fd().as_raw_fd();
+        let token = PollToken(DEVICES + self.devices.len());
+        if let Err(error) =
+            self.poll.registry().register(&mut SourceFd(&fd), token, Interest::READABLE)
+        {
+            tracing::warn!(device = device.name(), %error, "can't watch the device's events");
+        }
+        self.devices.push(device.clone());
+    }
+
+    fn read_devices(&mut self) {
+        let mut index = 0;
+        while index < self.devices.len() {
+            if self.read_device(index) { index += 1 } else { self.forget_device(index) }
+        }
+    }
+
+    /// Says whether the device still lives.
+    fn read_device(&self, index: usize) -> bool {
+        let device = &self.devices[index];
+        loop {
+            match device.next_async_event() {
+                Ok(Some(AsyncEvent::QpError(token))) => {
+                    let name = Name::from(token);
+                    if let Some(reactor) = self.parts.reactors.get(usize::from(name.reactor)) {
+                        reactor.send(Message::QueuePairError(name));
+                    }
+                }
+                Ok(Some(AsyncEvent::CommEstablished(token))) => {
+                    let name = Name::from(token);
+                    if let Some(reactor) = self.parts.reactors.get(usize::from(name.reactor)) {
+                        reactor.send(Message::FirstMessage(name));
+                    }
+                }
+                Ok(Some(AsyncEvent::CqError)) => {
+                    tracing::error!(device = device.name(), "a completion queue failed");
+                    self.tell_all(|| Message::CompletionQueueError(device.instance()));
+                }
+                Ok(Some(AsyncEvent::DeviceFatal)) => {
+                    tracing::error!(device = device.name(), "the device failed or went away");
+                    self.tell_all(|| Message::DeviceFatal(device.instance()));
+                    return false;
+                }
+                Ok(Some(AsyncEvent::LastWqeReached(_) | AsyncEvent::SqDrained(_))) => {}
+                Ok(Some(AsyncEvent::Other(number))) => {
+                    tracing::debug!(device = device.name(), number, "device event");
+                }
+                Ok(None) => return true,
+                Err(error) => {
+                    tracing::warn!(device = device.name(), %error, "the device's event file failed");
+                    return false;
+                }
+            }
+        }
+    }
+
+    fn tell_all(&self, message: impl Fn() -> Message<S>) {
+        for reactor in &self.parts.reactors {
+            reactor.send(message());
+        }
+    }
+
+    fn forget_device(&mut self, index: usize) {
+        let device = self.devices.swap_remove(index);
+        let fd = device.async_fd().as_raw_fd();
+        drop(self.poll.registry().deregister(&mut SourceFd(&fd)));
+    }
+}
+
+fn explain(address: SocketAddr, error: transport::device::DeviceError) -> String {
+    let hint = match rustix::io::Errno::from_raw_os_error(error.errno) {
+        rustix::io::Errno::NODEV | rustix::io::Errno::ADDRNOTAVAIL => {
+            "no RDMA device has this address (yet): `rdma link` and `ip address` show what there is"
+        }
+        rustix::io::Errno::ADDRINUSE => {
+            "another program has this port; on iWARP that can be an ordinary TCP listener"
+        }
+        rustix::io::Errno::ACCESS | rustix::io::Errno::PERM => {
+            "no permission: /dev/infiniband/rdma_cm must be readable and writable"
+        }
+        _ => "",
+    };
+    if hint.is_empty() {
+        format!("{address}: {error}")
+    } else {
+        format!("{address}: {error}; {hint}")
+    }
+}

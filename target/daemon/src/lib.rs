@@ -1,0 +1,4 @@
+//! The daemon: what binds the protocol cores, the disks and the RDMA stack, and how it is operated.
+#![deny(unsafe_code)]
+
+pub mod status;

@@ -1,0 +1,52 @@
+//! Every bound and deadline of the daemon, with its unit.
+
+use std::time::Duration;
+
+/// Reactors at most: a token has 8 bits for one.
+pub const REACTORS_MAX: usize = 256;
+
+/// Connection requests that a listener holds while its thread is busy.
+pub const LISTEN_BACKLOG: u32 = 128;
+
+/// First pause before a listener that could not listen is tried again.
+pub const LISTEN_RETRY_FIRST: Duration = Duration::from_secs(1);
+
+/// Longest such pause.
+pub const LISTEN_RETRY_LAST: Duration = Duration::from_secs(5);
+
+/// Completions taken from one completion queue at a time.
+pub const WC_BATCH: usize = 64;
+
+/// Batches of one completion queue in one tick, so that no lane starves the others.
+pub const WC_BATCHES: usize = 4;
+
+/// Messages handled in one tick.
+pub const MESSAGE_BATCH: usize = 256;
+
+/// Entries of a lane's completion queue, or what the device has.
+pub const CQ_DEPTH: u32 = 32_768;
+
+/// Registered memory per lane that only Connect and admin commands use, bytes.
+pub const RESERVE_BYTES: usize = 4 << 20;
+
+/// Entries of an admin queue (NVMe over Fabrics: 32 at least).
+pub const ADMIN_DEPTH: u16 = 32;
+
+/// RDMA READs that one connection has outstanding, whatever the device could do.
+pub const READ_DEPTH_MAX: u32 = 16;
+
+/// How long SIGTERM waits for all connections to end before it gives up, above the transport's own
+/// bound.
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
+
+/// Time from SIGTERM to the end of the process.
+pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(
+    transport::limits::CLOSE_TIMEOUT.as_secs() // every connection is at its destroy
+        + SHUTDOWN_GRACE.as_secs(), // destroys that take their time
+);
+
+/// Ended connections that are remembered for `status`.
+pub const RECENT_DRAINS: usize = 64;
+
+/// How long a status request waits for a reactor's part.
+pub const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
