@@ -23,6 +23,22 @@ pub struct Place {
     pub excerpt: Option<Excerpt>,
 }
 
+impl Place {
+    /// The place in half a line: `subsystem[0].nqn at sluice.toml:12:7`.
+    pub fn short(&self) -> String {
+        let mut short = String::new();
+        if !self.key.is_empty() {
+            short.push_str(&self.key);
+            short.push_str(" at ");
+        }
+        short.push_str(&self.path);
+        if let Some(line) = self.line {
+            short.push_str(&format!(":{line}:{}", self.column.unwrap_or(1)));
+        }
+        short
+    }
+}
+
 /// A source line, made safe for a terminal, and the part of it that is meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Excerpt {
@@ -53,10 +69,7 @@ impl<T: Eq> Eq for Located<T> {}
 
 impl<T> From<T> for Located<T> {
     fn from(value: T) -> Self {
-        Self {
-            value,
-            place: Place::default(),
-        }
+        Self { value, place: Place::default() }
     }
 }
 
@@ -95,20 +108,12 @@ pub struct Diagnostic {
 impl Diagnostic {
     /// An error at a place.
     pub fn error(place: Place, message: impl Into<String>) -> Self {
-        Self {
-            severity: Severity::Error,
-            place,
-            message: message.into(),
-            help: None,
-        }
+        Self { severity: Severity::Error, place, message: message.into(), help: None }
     }
 
     /// A warning at a place.
     pub fn warning(place: Place, message: impl Into<String>) -> Self {
-        Self {
-            severity: Severity::Warning,
-            ..Self::error(place, message)
-        }
+        Self { severity: Severity::Warning, ..Self::error(place, message) }
     }
 
     /// The same with advice on how to mend it.
@@ -131,11 +136,7 @@ impl fmt::Display for Diagnostic {
             write!(f, "{}: ", self.place.key)?;
         }
         write!(f, "{}", self.message)?;
-        let number = self
-            .place
-            .line
-            .map(|line| line.to_string())
-            .unwrap_or_default();
+        let number = self.place.line.map(|line| line.to_string()).unwrap_or_default();
         let gutter = number.len();
         if !self.place.path.is_empty() {
             write!(f, "\n{:gutter$}--> {}", "", self.place.path)?;
@@ -146,13 +147,7 @@ impl fmt::Display for Diagnostic {
         if let Some(excerpt) = &self.place.excerpt {
             let carets = "^".repeat(excerpt.width);
             write!(f, "\n{:gutter$} |\n{number} | {}", "", excerpt.text)?;
-            write!(
-                f,
-                "\n{:gutter$} | {:indent$}{carets}",
-                "",
-                "",
-                indent = excerpt.indent
-            )?;
+            write!(f, "\n{:gutter$} | {:indent$}{carets}", "", "", indent = excerpt.indent)?;
         }
         if let Some(help) = &self.help {
             write!(f, "\n{:gutter$} = help: {help}", "")?;
@@ -165,41 +160,66 @@ impl fmt::Display for Diagnostic {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Diagnostics {
     /// At most [`limits::DIAGNOSTICS_MAX`] of them.
-    pub list: Vec<Diagnostic>,
+    list: Vec<Diagnostic>,
     /// How many more there were.
-    pub omitted: usize,
+    omitted: usize,
+    /// Errors among both.
+    errors: usize,
 }
 
 impl Diagnostics {
-    /// Adds one, or counts it when there are too many already.
+    /// Adds one. When there are too many already, one is only counted: a warning before an error,
+    /// so that warnings never hide that the configuration can't be used.
     pub fn push(&mut self, diagnostic: Diagnostic) {
+        self.errors += usize::from(diagnostic.severity == Severity::Error);
         if self.list.len() < limits::DIAGNOSTICS_MAX {
             self.list.push(diagnostic);
-        } else {
-            self.omitted += 1;
+            return;
         }
+        self.omitted += 1;
+        let warning = self.list.iter().rposition(|kept| kept.severity == Severity::Warning);
+        if let (Severity::Error, Some(index)) = (diagnostic.severity, warning) {
+            self.list.remove(index);
+            self.list.push(diagnostic);
+        }
+    }
+
+    /// Those that are kept, at most [`limits::DIAGNOSTICS_MAX`].
+    pub fn as_slice(&self) -> &[Diagnostic] {
+        &self.list
+    }
+
+    /// How many more there were.
+    pub fn omitted(&self) -> usize {
+        self.omitted
+    }
+
+    /// Those that are kept.
+    pub fn into_vec(self) -> Vec<Diagnostic> {
+        self.list
     }
 
     /// Whether the configuration can't be used.
     pub fn has_errors(&self) -> bool {
-        self.list
-            .iter()
-            .any(|diagnostic| diagnostic.severity == Severity::Error)
+        self.errors > 0
+    }
+
+    /// How many make the configuration unusable, omitted ones included.
+    pub(crate) fn errors(&self) -> usize {
+        self.errors
     }
 
     /// Puts them in the order in which they are met in the file; what has no line comes first.
     pub fn sort(&mut self) {
-        self.list
-            .sort_by_key(|diagnostic| (diagnostic.place.line, diagnostic.place.column));
+        self.list.sort_by_key(|diagnostic| (diagnostic.place.line, diagnostic.place.column));
     }
 }
 
 impl From<Diagnostic> for Diagnostics {
     fn from(diagnostic: Diagnostic) -> Self {
-        Self {
-            list: vec![diagnostic],
-            omitted: 0,
-        }
+        let mut diagnostics = Self::default();
+        diagnostics.push(diagnostic);
+        diagnostics
     }
 }
 
@@ -209,18 +229,9 @@ impl fmt::Display for Diagnostics {
         for diagnostic in &self.list {
             write!(f, "{diagnostic}\n\n")?;
         }
-        let errors = self
-            .list
-            .iter()
-            .filter(|diagnostic| diagnostic.severity == Severity::Error)
-            .count();
-        let warnings = self.list.len() - errors;
-        write!(
-            f,
-            "{}, {}",
-            counted(errors, "error"),
-            counted(warnings, "warning")
-        )?;
+        let errors = self.errors;
+        let warnings = (self.list.len() + self.omitted).saturating_sub(errors);
+        write!(f, "{}, {}", counted(errors, "error"), counted(warnings, "warning"))?;
         if self.omitted > 0 {
             write!(f, "; {} more not shown", self.omitted)?;
         }

@@ -22,9 +22,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let Some((_, factor)) = UNITS.iter().find(|(name, _)| *name == unit) else {
         return Err(unknown_unit(unit));
     };
-    let nanos = number
-        .checked_mul(*factor)
-        .ok_or_else(|| "is too large".to_owned())?;
+    let nanos = number.checked_mul(*factor).ok_or_else(|| "is too large".to_owned())?;
     Ok(Duration::from_nanos(nanos))
 }
 
@@ -70,11 +68,7 @@ mod tests {
         ];
         for (text, duration) in cases {
             assert_eq!(parse_duration(text), Ok(duration), "{text}");
-            assert_eq!(
-                parse_duration(&show_duration(duration)),
-                Ok(duration),
-                "{text}"
-            );
+            assert_eq!(parse_duration(&show_duration(duration)), Ok(duration), "{text}");
         }
         assert_eq!(show_duration(Duration::from_micros(1500)), "1500 us");
     }

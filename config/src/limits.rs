@@ -16,13 +16,15 @@ pub struct Bound<T> {
     pub default: T,
 }
 
-const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 const TIB: u64 = 1 << 40;
 
 /// Bytes of a configuration file: 1 MiB holds thousands of namespaces; more is the wrong file.
 pub const FILE_BYTES_MAX: u64 = MIB;
+
+/// Bytes of one line: room for 60 of the longest NQNs. It bounds what finding a column costs.
+pub const LINE_BYTES_MAX: usize = 16 << 10;
 
 /// Diagnostics kept of one file; what is beyond is counted, not shown.
 pub const DIAGNOSTICS_MAX: usize = 100;
@@ -68,11 +70,7 @@ pub const ALLOWED_HOSTS_MAX: usize = 1024;
 pub const NSID_MAX: u32 = 0xFFFF_FFFD;
 
 /// Reactor threads, and the highest number of a core.
-pub const REACTORS: Bound<u16> = Bound {
-    min: 1,
-    max: 256,
-    default: 1,
-};
+pub const REACTORS: Bound<u16> = Bound { min: 1, max: 256, default: 1 };
 
 /// Highest number of a CPU core a reactor may be put on: `CPU_SETSIZE` less one. CPU_SET(3).
 pub const CORE_MAX: u16 = 1023;
@@ -85,75 +83,39 @@ pub const SPIN: Bound<Duration> = Bound {
 };
 
 /// Hosts (by NQN) with a controller at the same time.
-pub const HOSTS: Bound<u32> = Bound {
-    min: 1,
-    max: 4096,
-    default: 64,
-};
+pub const HOSTS: Bound<u32> = Bound { min: 1, max: 4096, default: 64 };
 
 /// Controllers of all hosts, discovery included. The spec has 65519 ids for each subsystem;
 /// 16384 of a few KiB each stay a small part of memory.
-pub const CONTROLLERS: Bound<u32> = Bound {
-    min: 1,
-    max: 16384,
-    default: 256,
-};
+pub const CONTROLLERS: Bound<u32> = Bound { min: 1, max: 16384, default: 256 };
 
 /// Queues of all controllers, admin queues included: each is one connection with a QP.
-pub const QUEUES: Bound<u32> = Bound {
-    min: 2,
-    max: 65536,
-    default: 1024,
-};
+pub const QUEUES: Bound<u32> = Bound { min: 2, max: 65536, default: 1024 };
 
 /// Entries of one I/O queue. Linux hosts ask for 16 to 1024, RDMA hosts for 128 at most.
-pub const QUEUE_DEPTH: Bound<u16> = Bound {
-    min: 16,
-    max: 1024,
-    default: 128,
-};
+pub const QUEUE_DEPTH: Bound<u16> = Bound { min: 16, max: 1024, default: 128 };
 
 /// I/O queues granted to one controller. A Linux host asks for one per CPU.
-pub const IO_QUEUES: Bound<u16> = Bound {
-    min: 1,
-    max: 256,
-    default: 8,
-};
+pub const IO_QUEUES: Bound<u16> = Bound { min: 1, max: 256, default: 8 };
 
 /// Data bytes of one command, a power of two (MDTS). A keyed SGL descriptor counts 24 bits.
-pub const TRANSFER_BYTES: Bound<u64> = Bound {
-    min: 4 * KIB,
-    max: 4 * MIB,
-    default: MIB,
-};
+pub const TRANSFER_BYTES: Bound<u32> = Bound { min: 4 << 10, max: 4 << 20, default: 1 << 20 };
 
 /// In-capsule data bytes of one command, in steps of [`IN_CAPSULE_STEP_BYTES`]; posted per entry.
-pub const IN_CAPSULE_BYTES: Bound<u64> = Bound {
-    min: 0,
-    max: 16 * KIB,
-    default: 4 * KIB,
-};
+pub const IN_CAPSULE_BYTES: Bound<u32> = Bound { min: 0, max: 16 << 10, default: 4 << 10 };
 
 /// Step of [`IN_CAPSULE_BYTES`]: a page, so that the data is aligned for direct I/O.
-pub const IN_CAPSULE_STEP_BYTES: u64 = 4 * KIB;
+pub const IN_CAPSULE_STEP_BYTES: u32 = 4 << 10;
 
 /// Data buffers of one reactor on one device. It is pinned memory.
-pub const POOL_BYTES: Bound<u64> = Bound {
-    min: 4 * MIB,
-    max: 64 * GIB,
-    default: 256 * MIB,
-};
+pub const POOL_BYTES: Bound<u64> = Bound { min: 4 * MIB, max: 64 * GIB, default: 256 * MIB };
 
 /// Commands of the largest transfer that the pool holds at least: one in use, one being fetched,
 /// and as many again, so that a slow disk cannot stop everything.
 pub const POOL_TRANSFERS_MIN: u64 = 4;
 
 /// Connections that may be closing at the same time; new ones are refused beyond it.
-pub const CLOSING: Bound<u32> = Bound {
-    min: 1,
-    max: 65536,
-    default: 256,
-};
+pub const CLOSING: Bound<u32> = Bound { min: 1, max: 65536, default: 256 };
 
 /// Time a host has from the connection's request to its Connect command.
 pub const HANDSHAKE: Bound<Duration> = Bound {
@@ -191,6 +153,6 @@ pub const RAM_BYTES_MAX: u64 = 16 * TIB;
 pub const PORT_DEFAULT: u16 = 4420;
 
 const _: () = assert!(TRANSFER_BYTES.max.is_power_of_two() && TRANSFER_BYTES.max < 1 << 24);
-const _: () = assert!(POOL_BYTES.min >= TRANSFER_BYTES.default * POOL_TRANSFERS_MIN);
+const _: () = assert!(POOL_BYTES.default >= (4 << 20) * POOL_TRANSFERS_MIN);
 const _: () = assert!(IN_CAPSULE_BYTES.max.is_multiple_of(IN_CAPSULE_STEP_BYTES));
 const _: () = assert!(NSID_MAX < u32::MAX - 1);

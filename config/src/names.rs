@@ -64,15 +64,10 @@ impl ListenerName {
     pub fn parse(text: &str) -> Result<Self, String> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         if text.is_empty() || text.len() > limits::LISTENER_NAME_CHARS_MAX {
-            return Err(format!(
-                "must have 1 to {} characters",
-                limits::LISTENER_NAME_CHARS_MAX
-            ));
+            return Err(format!("must have 1 to {} characters", limits::LISTENER_NAME_CHARS_MAX));
         }
         match text.chars().find(|c| !allowed(*c)) {
-            Some(bad) => Err(format!(
-                "holds {bad:?}; use letters, digits, '-', '_' and '.'"
-            )),
+            Some(bad) => Err(format!("holds {bad:?}; use letters, digits, '-', '_' and '.'")),
             None => Ok(Self(text.to_owned())),
         }
     }
@@ -89,9 +84,7 @@ impl Serial {
 
     /// The number of a subsystem that was given none: the same for the same NQN, always.
     pub fn derive(nqn: &SubsystemNqn) -> Self {
-        let id = Uuid::new_v5(&IDENTITY_ROOT, nqn.as_str().as_bytes())
-            .simple()
-            .to_string();
+        let id = Uuid::new_v5(&IDENTITY_ROOT, nqn.as_str().as_bytes()).simple().to_string();
         Self(format!("SL{}", id[..18].to_ascii_uppercase()))
     }
 }
@@ -119,10 +112,7 @@ impl LogFilter {
     /// What is wrong with it, as the end of a sentence.
     pub fn parse(text: &str) -> Result<Self, String> {
         if text.len() > limits::LOG_FILTER_CHARS_MAX {
-            return Err(format!(
-                "is longer than {} bytes",
-                limits::LOG_FILTER_CHARS_MAX
-            ));
+            return Err(format!("is longer than {} bytes", limits::LOG_FILTER_CHARS_MAX));
         }
         for part in text.split(',') {
             let level = match part.split_once('=') {
@@ -149,9 +139,7 @@ impl Default for LogFilter {
 impl Nsid {
     /// Checks the number; `None` for 0, FFFFFFFEh and FFFFFFFFh.
     pub fn new(nsid: u32) -> Option<Self> {
-        NonZeroU32::new(nsid)
-            .filter(|nsid| nsid.get() <= limits::NSID_MAX)
-            .map(Self)
+        NonZeroU32::new(nsid).filter(|nsid| nsid.get() <= limits::NSID_MAX).map(Self)
     }
 
     /// The number.
@@ -212,21 +200,12 @@ mod tests {
         let nqn = SubsystemNqn::parse("nqn.2026-01.org.example:disk1").unwrap();
         let nsid = Nsid::new(1).unwrap();
         assert_eq!(derive_uuid(&nqn, nsid).get_version_num(), 5);
-        assert_ne!(
-            derive_uuid(&nqn, nsid),
-            derive_uuid(&nqn, Nsid::new(2).unwrap())
-        );
+        assert_ne!(derive_uuid(&nqn, nsid), derive_uuid(&nqn, Nsid::new(2).unwrap()));
         assert_eq!(Serial::derive(&nqn).as_str().len(), 20);
         assert!(Serial::parse(Serial::derive(&nqn).as_str()).is_ok());
         assert_eq!(
-            (
-                Serial::derive(&nqn).to_string(),
-                derive_uuid(&nqn, nsid).to_string()
-            ),
-            (
-                "SL618A952C1FA0542CBF".to_owned(),
-                "7ef6d9bf-09cb-56af-b544-a3f1d368fc25".to_owned()
-            )
+            (Serial::derive(&nqn).to_string(), derive_uuid(&nqn, nsid).to_string()),
+            ("SL618A952C1FA0542CBF".to_owned(), "7ef6d9bf-09cb-56af-b544-a3f1d368fc25".to_owned())
         );
     }
 
@@ -241,12 +220,7 @@ mod tests {
 
     #[test]
     fn log_filter_refuses_what_a_lenient_parser_takes_for_a_module() {
-        for text in [
-            "info",
-            "off",
-            "warn,sluice=debug",
-            "nvme::queue=trace,error",
-        ] {
+        for text in ["info", "off", "warn,sluice=debug", "nvme::queue=trace,error"] {
             assert!(LogFilter::parse(text).is_ok(), "{text}");
         }
         let cases = [

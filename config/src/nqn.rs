@@ -51,10 +51,7 @@ nqn!(HostNqn);
 fn check(text: &str) -> Result<(), String> {
     if text.len() > limits::NQN_BYTES_MAX {
         let max = limits::NQN_BYTES_MAX;
-        return Err(format!(
-            "is {} bytes long; an NQN has at most {max}",
-            text.len()
-        ));
+        return Err(format!("is {} bytes long; an NQN has at most {max}", text.len()));
     }
     if let Some(bad) = text.chars().find(|c| c.is_control() || c.is_whitespace()) {
         return Err(format!("holds the character {bad:?}, which no NQN may"));
@@ -79,9 +76,7 @@ fn check(text: &str) -> Result<(), String> {
 fn check_date(rest: &str) -> Result<(), String> {
     let bytes = rest.as_bytes();
     let digits = |range: std::ops::Range<usize>| {
-        bytes
-            .get(range)
-            .is_some_and(|part| part.iter().all(u8::is_ascii_digit))
+        bytes.get(range).is_some_and(|part| part.iter().all(u8::is_ascii_digit))
     };
     let shaped =
         digits(0..4) && bytes.get(4) == Some(&b'-') && digits(5..7) && bytes.get(7) == Some(&b'.');
@@ -102,16 +97,12 @@ fn check_domain(rest: &str) -> Result<(), String> {
     let label = |label: &str| {
         !label.is_empty()
             && label.len() <= 63
-            && label
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
     if !domain.split('.').all(label) {
-        return Err(format!(
-            "has {domain:?} where a reversed domain name belongs"
-        ));
+        return Err(format!("has {domain:?} where a reversed domain name belongs"));
     }
     if string.is_empty() {
         return Err("has nothing after the ':'".to_owned());
@@ -133,10 +124,7 @@ mod tests {
             "nqn.2014-08.org.nvmexpress:mine",
         ];
         for name in names {
-            assert_eq!(
-                SubsystemNqn::parse(name).map(|nqn| nqn.to_string()),
-                Ok(name.to_owned())
-            );
+            assert_eq!(SubsystemNqn::parse(name).map(|nqn| nqn.to_string()), Ok(name.to_owned()));
             assert!(HostNqn::parse(name).is_ok(), "{name}");
         }
     }
@@ -145,11 +133,7 @@ mod tests {
     fn longest_name_has_223_bytes() {
         let name = |len: usize| format!("nqn.2026-01.org.example:{}", "x".repeat(len - 24));
         assert!(SubsystemNqn::parse(&name(223)).is_ok());
-        assert!(
-            SubsystemNqn::parse(&name(224))
-                .unwrap_err()
-                .contains("224 bytes")
-        );
+        assert!(SubsystemNqn::parse(&name(224)).unwrap_err().contains("224 bytes"));
     }
 
     #[test]
@@ -174,10 +158,7 @@ mod tests {
             ("nqn.2026-01.org.example:a\0b", "character '\\0'"),
             ("nqn.2026-\u{e9}1.org.example:x", "yyyy-mm"),
             ("nqn.2014-08.org.nvmexpress:uuid:f81d4fae", "UUID"),
-            (
-                "nqn.2014-08.org.nvmexpress:uuid:f81d4fae7dec11d0a76500a0c91e6bf6",
-                "UUID",
-            ),
+            ("nqn.2014-08.org.nvmexpress:uuid:f81d4fae7dec11d0a76500a0c91e6bf6", "UUID"),
             (DISCOVERY_NQN, "discovery"),
         ];
         for (name, part) in cases {

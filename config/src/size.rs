@@ -38,10 +38,7 @@ impl SizeBytes {
         let Some((_, factor)) = UNITS.iter().find(|(name, _)| *name == unit) else {
             return Err(unknown_unit(unit));
         };
-        number
-            .checked_mul(*factor)
-            .map(Self)
-            .ok_or_else(|| format!("{text:?} is too large"))
+        number.checked_mul(*factor).map(Self).ok_or_else(|| format!("{text:?} is too large"))
     }
 }
 
@@ -118,18 +115,7 @@ mod tests {
 
     #[test]
     fn shown_size_reads_back() {
-        let values = [
-            0,
-            1,
-            512,
-            1000,
-            4096,
-            1 << 20,
-            3 << 30,
-            (1 << 40) + 512,
-            u64::MAX,
-            1 << 50,
-        ];
+        let values = [0, 1, 512, 1000, 4096, 1 << 20, 3 << 30, (1 << 40) + 512, u64::MAX, 1 << 50];
         for value in values {
             let shown = SizeBytes(value).to_string();
             assert_eq!(SizeBytes::parse(&shown), Ok(SizeBytes(value)), "{shown}");
