@@ -189,8 +189,10 @@ pub(crate) fn take_async(
 
 /// The token in the queue pair that an unacknowledged event is about.
 fn token(event: *mut ffi::ibv_async_event) -> Token {
-    // SAFETY: the event was read and is of a kind that names a queue pair.
-    let qp = unsafe { (*event).element.qp };
+    // SAFETY: `event` points to an event that was read.
+    let element = unsafe { &raw const (*event).element };
+    // SAFETY: all members of the union start at its address, and this one was written.
+    let qp = unsafe { element.cast::<*mut ffi::ibv_qp>().read() };
     // SAFETY: `ibv_destroy_qp` of that queue pair waits for our acknowledgement, so it is alive.
     let context = unsafe { (*qp).qp_context };
     Token(context.addr() as u64)
