@@ -12,8 +12,8 @@ pub struct FixedRegion(pub u16);
 /// # Safety
 ///
 /// From the moment the value exists until it is dropped:
-/// - `as_mut_ptr()..as_mut_ptr() + len()` is one allocation, valid for reads and writes, and neither
-///   call ever gives another answer;
+/// - `as_mut_ptr()..as_mut_ptr() + len()` is one allocation of initialised bytes, valid for reads and
+///   writes, and neither call ever gives another answer;
 /// - moving the value does not move the memory or invalidate pointers to it;
 /// - nothing but the value's owner reads or writes that memory: it is exclusively owned;
 /// - if the value is forgotten instead of dropped, the memory stays as it is for ever.
@@ -64,10 +64,7 @@ impl AlignedBuf {
         }
         // SAFETY: the layout's size is not 0, checked above.
         let start = unsafe { alloc_zeroed(layout) };
-        Some(Self {
-            start: NonNull::new(start)?,
-            layout,
-        })
+        Some(Self { start: NonNull::new(start)?, layout })
     }
 
     /// The bytes.
@@ -94,9 +91,7 @@ impl Drop for AlignedBuf {
 
 impl std::fmt::Debug for AlignedBuf {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AlignedBuf")
-            .field("len", &self.layout.size())
-            .finish_non_exhaustive()
+        f.debug_struct("AlignedBuf").field("len", &self.layout.size()).finish_non_exhaustive()
     }
 }
 
@@ -113,4 +108,13 @@ unsafe impl IoBuf for AlignedBuf {
     fn len(&self) -> usize {
         self.layout.size()
     }
+}
+
+/// The bytes of a buffer that no operation has in the kernel.
+pub(crate) fn as_mut_slice<B: IoBuf>(buf: &mut B) -> &mut [u8] {
+    let (start, len) = (buf.as_mut_ptr(), buf.len());
+    // SAFETY: the contract of `IoBuf`: initialised, valid, exclusively owned bytes; the borrow of
+    // `buf` keeps them so. The one operation that may have it in the kernel is the caller's own, and
+    // it asks only between its steps.
+    unsafe { std::slice::from_raw_parts_mut(start, len) }
 }

@@ -1,7 +1,12 @@
 //! An opened disk and its geometry.
 
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
 use crate::error::OpenError;
-use crate::spec::DiskSpec;
+use crate::memory::Memory;
+use crate::open;
+use crate::spec::{DiskKind, DiskSpec};
 
 /// What a disk looks like to a host; fixed when it was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +34,7 @@ impl Geometry {
 pub struct Features {
     /// Completed writes may be lost with the power until a flush (NVMe VWC, SCSI WCE).
     pub volatile_cache: bool,
-    /// `Discard` gives space back.
+    /// `Discard` gives space back; without it, it is accepted and does nothing.
     pub discard: bool,
     /// A discarded range reads as zeroes (NVMe DLFEAT 001b, SCSI LBPRZ); otherwise as anything.
     pub discard_zeroes: bool,
@@ -57,9 +62,52 @@ pub enum DirectUse {
 /// An opened disk, shared between reactors in an `Arc`.
 #[derive(Debug)]
 pub struct Disk {
+    id: u64,
     geometry: Geometry,
+    backing: Backing,
     description: String,
     notes: Vec<String>,
+}
+
+/// Where a disk's data is.
+#[derive(Debug)]
+pub(crate) enum Backing {
+    /// A regular file or a block device.
+    File(Opened),
+    /// Memory of ours.
+    Ram(Memory),
+    /// Nowhere.
+    Null,
+}
+
+/// An open file or block device.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) fd: OwnedFd,
+    /// Opened with `O_DIRECT`.
+    pub(crate) direct: bool,
+    /// What direct I/O wants of memory addresses (bytes, a power of two); 1 when buffered.
+    pub(crate) memory_align: usize,
+    /// Discard by `ioctl(BLKDISCARD)`, which blocks, because the device can't punch holes.
+    pub(crate) discard_by_ioctl: bool,
+    /// Found out on the way: `fallocate` with `FALLOC_FL_ZERO_RANGE` is not there.
+    pub(crate) refuses_zero_range: AtomicBool,
+    /// Found out on the way: `fallocate` with `FALLOC_FL_PUNCH_HOLE` is not there.
+    pub(crate) refuses_punch: AtomicBool,
+}
+
+impl Opened {
+    pub(crate) fn raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}
+
+/// The parts of a disk as `open` found them.
+pub(crate) struct Parts {
+    pub(crate) geometry: Geometry,
+    pub(crate) backing: Backing,
+    pub(crate) description: String,
+    pub(crate) notes: Vec<String>,
 }
 
 impl Disk {
@@ -68,8 +116,19 @@ impl Disk {
     /// # Errors
     /// [`OpenError`] says what is wrong, where, and how to mend it.
     pub fn open(spec: &DiskSpec) -> Result<Self, OpenError> {
-        let _ = spec;
-        Err(OpenError::NotFound { path: "".into() })
+        static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+        let parts = match &spec.kind {
+            DiskKind::File { path, create_size_bytes } => {
+                open::file::open(spec, path, *create_size_bytes)?
+            }
+            DiskKind::Device { path } => open::device::open(spec, path)?,
+            DiskKind::Ram { size_bytes } => open::ram(spec, *size_bytes)?,
+            DiskKind::Null { size_bytes } => open::null(spec, *size_bytes)?,
+        };
+        let Parts { geometry, backing, description, notes } = parts;
+        debug_assert!(geometry.block_count > 0);
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        Ok(Self { id, geometry, backing, description, notes })
     }
 
     /// Its geometry.
@@ -89,5 +148,14 @@ impl Disk {
     #[must_use]
     pub fn notes(&self) -> &[String] {
         &self.notes
+    }
+
+    /// Never given to another disk of this process.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    pub(crate) fn backing(&self) -> &Backing {
+        &self.backing
     }
 }

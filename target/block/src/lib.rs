@@ -10,15 +10,17 @@
 //! is no allocation per operation once an engine is warm, and no lock on the path of a ring.
 #![deny(unsafe_code)]
 
-#[allow(
-    unsafe_code,
-    reason = "defines the unsafe trait IoBuf and one allocation of its own"
-)]
+mod bounce;
+#[allow(unsafe_code, reason = "defines the unsafe trait IoBuf and one allocation of its own")]
 mod buffer;
 mod disk;
 mod engine;
 mod error;
 pub mod limits;
+#[allow(unsafe_code, reason = "a mapping of its own, shared as atomics")]
+mod memory;
+mod open;
+mod operation;
 mod request;
 mod spec;
 mod system;

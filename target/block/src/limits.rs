@@ -25,6 +25,9 @@ pub const REGION_ENTRY_BYTES_MAX: usize = 1 << 30;
 /// A multiple of every block size, and below the kernel's own cut at `0x7fff_f000`.
 pub const STEP_BYTES_MAX: usize = 128 << 20;
 
+/// Most bytes zeroed or discarded by one step of an operation (bytes).
+pub const RANGE_STEP_BYTES_MAX: u64 = 1 << 30;
+
 /// Size of one bounce buffer (bytes), used when a request's memory is not aligned for direct I/O.
 pub const BOUNCE_BYTES: usize = 256 << 10;
 

@@ -19,12 +19,7 @@ impl DiskSpec {
     /// A disk of this kind with direct I/O where possible, its own block size, writable.
     #[must_use]
     pub fn new(kind: DiskKind) -> Self {
-        Self {
-            kind,
-            direct: Direct::Auto,
-            block_size: None,
-            read_only: false,
-        }
+        Self { kind, direct: Direct::Auto, block_size: None, read_only: false }
     }
 }
 

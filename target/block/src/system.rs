@@ -59,6 +59,7 @@ impl EngineOptions {
 /// Whichever engine works on this machine.
 ///
 /// Start it on the thread that will use it: a ring belongs to the thread that made it.
+#[allow(clippy::large_enum_variant, reason = "one per reactor, and a box would be in its way")]
 pub enum SystemEngine<B: IoBuf> {
     /// A ring.
     Uring(UringEngine<B>),
