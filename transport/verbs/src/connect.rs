@@ -38,7 +38,7 @@ pub struct ConnectParams<'a> {
 pub enum ConnectError {
     /// The peer refused.
     Rejected {
-        /// The CM's reason; 28 is "by the application" on InfiniBand, `-ECONNREFUSED` on iWARP.
+        /// The CM's reason; 28 is "by the application" on InfiniBand and RoCE, `-ECONNRESET` on siw.
         reason: i32,
         /// What the peer says, padded by the CM with zeroes.
         private_data: Vec<u8>,
