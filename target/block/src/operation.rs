@@ -82,6 +82,8 @@ pub(crate) struct Operation<B> {
     done: u64,
     doing: Doing,
     step_len: usize,
+    /// The step's memory is the bounce buffer.
+    bounced: bool,
     idle_steps: u32,
     /// The kernel said `EAGAIN`: have it done by a worker.
     punt: bool,
@@ -117,6 +119,7 @@ impl<B: IoBuf> Operation<B> {
             done: 0,
             doing: Doing::Nothing,
             step_len: 0,
+            bounced: false,
             idle_steps: 0,
             punt: false,
             must_bounce: false,
@@ -238,7 +241,8 @@ impl<B: IoBuf> Operation<B> {
         let owned = self.buf.as_mut().ok_or(IoError::local(IoErrorKind::Invalid))?;
         let start = owned.as_mut_ptr().wrapping_add(at);
         let aligned = start.addr().is_multiple_of(opened.memory_align);
-        let (memory, region) = if aligned && !self.must_bounce {
+        self.bounced = !aligned || self.must_bounce;
+        let (memory, region) = if !self.bounced {
             (start, owned.fixed())
         } else {
             self.step_len = self.step_len.min(limits::BOUNCE_BYTES);
@@ -330,14 +334,14 @@ impl<B: IoBuf> Operation<B> {
         moved: usize,
     ) -> Progress {
         let mut moved = moved.min(self.step_len);
-        if moved == 0 {
+        let stuck = IoError::local(if self.work == Work::Read {
             // The file ends before the size it had when it was opened.
-            let kind = if self.work == Work::Read {
-                IoErrorKind::OutOfRange
-            } else {
-                IoErrorKind::MediumError
-            };
-            return Progress::Done(Err(IoError::local(kind)));
+            IoErrorKind::OutOfRange
+        } else {
+            IoErrorKind::MediumError
+        });
+        if moved == 0 {
+            return Progress::Done(Err(stuck));
         }
         if opened.direct && moved < self.step_len {
             // Direct I/O goes on at whole blocks only: a part of one is done again.
@@ -345,19 +349,15 @@ impl<B: IoBuf> Operation<B> {
             moved -= moved % block;
         }
         if moved == 0 {
-            return self.account_idle(IoError::local(IoErrorKind::MediumError));
+            return self.account_idle(stuck);
         }
-        if doing == Doing::Transfer && self.work == Work::Read && self.must_copy_back() {
+        if doing == Doing::Transfer && self.work == Work::Read && self.bounced {
             let at = usize::try_from(self.done).unwrap_or(usize::MAX);
             if let Err(error) = self.copy_back(at, moved) {
                 return Progress::Done(Err(error));
             }
         }
         self.account(bytes(moved))
-    }
-
-    fn must_copy_back(&self) -> bool {
-        self.bounce.is_some()
     }
 
     fn copy_back(&mut self, at: usize, moved: usize) -> Outcome {

@@ -1,4 +1,5 @@
 //! Every engine on every kind of disk against a vector of bytes.
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod bed;
 

@@ -238,6 +238,8 @@ impl LoopDevice {
 
 impl Drop for LoopDevice {
     fn drop(&mut self) {
+        // A loop device stays read-only for its next user otherwise.
+        let _ = Command::new("blockdev").arg("--setrw").arg(&self.path).status();
         let _ = Command::new("losetup").arg("--detach").arg(&self.path).status();
     }
 }
