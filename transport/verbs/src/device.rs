@@ -176,7 +176,7 @@ impl device::Device<Verbs> for Device {
         caps: QpCaps,
         token: Token,
     ) -> Result<Qp, DeviceError> {
-        Qp::create(&self.inner, id, pd, cq, caps, token)
+        Qp::create(&self.inner, id, pd, cq, caps, token, ptr::null_mut())
     }
 
     fn next_async_event(&self) -> Result<Option<AsyncEvent>, DeviceError> {

@@ -3,16 +3,20 @@
 //! The rows of the drain table (queue pair states other than the error state, remote access, the raw
 //! fields of a completion) are looked at through this module, on the same types as the daemon's.
 
+use std::marker::PhantomData;
 use std::mem::{self, MaybeUninit};
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
 
-use transport::device::DeviceError;
+use transport::device::{DeviceError, QpCaps, RecvDesc, Token};
 
+use crate::cm_id::Id;
 use crate::completion::Cq;
-use crate::errors::check;
+use crate::errors::{check, non_null};
 use crate::ffi::{self, ibv_qp_attr_mask};
+use crate::leaks;
 use crate::queue_pair::Qp;
-use crate::region::{Access, Mr, Pd};
+use crate::region::{Access, Mr, Pd, PdInner};
 
 /// A queue pair state by its number in `enum ibv_qp_state`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,4 +111,110 @@ pub fn poll_raw(cq: &mut Cq) -> Result<Option<RawWc>, DeviceError> {
     // SAFETY: integers only, zeroed and then filled by the poll.
     let wc = unsafe { raw[0].assume_init_ref() };
     Ok(Some(RawWc { wr_id: wc.wr_id, status: wc.status, opcode: wc.opcode, qp_num: wc.qp_num }))
+}
+
+/// Moves a queue pair while another thread posts to it, which the daemon excludes.
+pub struct Mover<'qp> {
+    ptr: NonNull<ffi::ibv_qp>,
+    _qp: PhantomData<&'qp Qp>,
+}
+
+// SAFETY: verbs on a queue pair may be called from any thread, posts and modify at the same time
+// (rdma-core, Documentation/libibverbs.md); the contract of `mover` keeps the queue pair alive.
+unsafe impl Send for Mover<'_> {}
+
+/// A second handle on the queue pair that can only move it to the error state.
+///
+/// # Safety
+/// The queue pair is not destroyed while the mover lives.
+#[must_use]
+pub unsafe fn mover<'qp>(qp: &Qp) -> Mover<'qp> {
+    let ptr = NonNull::new(qp.as_ptr()).expect("a queue pair's pointer was never NULL");
+    Mover { ptr, _qp: PhantomData }
+}
+
+impl Mover<'_> {
+    /// `ibv_modify_qp` to the error state.
+    ///
+    /// # Errors
+    /// The failed call.
+    pub fn modify_to_error(&self) -> Result<(), DeviceError> {
+        // SAFETY: the contract of `mover` keeps the queue pair alive.
+        unsafe { crate::queue_pair::modify_raw(self.ptr, State::ERR.0) }
+    }
+}
+
+/// A shared receive queue.
+pub struct Srq {
+    ptr: NonNull<ffi::ibv_srq>,
+    /// Released after the queue.
+    _pd: Arc<PdInner>,
+}
+
+impl Srq {
+    /// Makes a queue of `recv_wr_max` receives with one entry each.
+    ///
+    /// # Errors
+    /// The failed call.
+    pub fn create(pd: &Pd, recv_wr_max: u32) -> Result<Self, DeviceError> {
+        let mut attr = ffi::ibv_srq_init_attr {
+            srq_context: ptr::null_mut(),
+            attr: ffi::ibv_srq_attr { max_wr: recv_wr_max, max_sge: 1, srq_limit: 0 },
+        };
+        // SAFETY: the domain lives; `attr` is valid for reads and writes.
+        let raw = unsafe { ffi::ibv_create_srq(pd.inner().as_ptr(), &raw mut attr) };
+        let ptr = non_null("ibv_create_srq", raw)?;
+        Ok(Self { ptr, _pd: Arc::clone(pd.inner()) })
+    }
+
+    /// Posts one receive of one entry.
+    ///
+    /// # Safety
+    /// The entry's memory stays mapped and unused until its completion, or until this queue and every
+    /// queue pair on it are destroyed.
+    ///
+    /// # Errors
+    /// The failed call.
+    pub unsafe fn post_recv(&mut self, desc: &RecvDesc) -> Result<(), DeviceError> {
+        let [entry, _] = desc.sges;
+        let mut sge = ffi::ibv_sge { addr: entry.addr, length: entry.len, lkey: entry.lkey };
+        let mut wr = ffi::ibv_recv_wr {
+            wr_id: desc.wr_id,
+            next: ptr::null_mut(),
+            sg_list: &raw mut sge,
+            num_sge: 1,
+        };
+        let mut bad = ptr::null_mut();
+        // SAFETY: the queue lives; the request and its entry outlive the call, which copies them.
+        let rc = unsafe { ffi::ibv_post_srq_recv(self.ptr.as_ptr(), &raw mut wr, &raw mut bad) };
+        check("ibv_post_srq_recv", rc)
+    }
+}
+
+impl Drop for Srq {
+    fn drop(&mut self) {
+        // SAFETY: the contract of `create_qp_with_srq`: no queue pair uses it any more.
+        let rc = unsafe { ffi::ibv_destroy_srq(self.ptr.as_ptr()) };
+        if let Err(error) = check("ibv_destroy_srq", rc) {
+            leaks::count_object(&error);
+        }
+    }
+}
+
+/// Makes a queue pair that takes its receives from `srq`.
+///
+/// # Safety
+/// The shared queue outlives the queue pair.
+///
+/// # Errors
+/// The failed call.
+pub unsafe fn create_qp_with_srq(
+    id: &Id,
+    cq: &Cq,
+    caps: QpCaps,
+    token: Token,
+    pd: &Pd,
+    srq: &Srq,
+) -> Result<Qp, DeviceError> {
+    Qp::create(pd.inner().device(), id, pd, cq, caps, token, srq.ptr.as_ptr())
 }

@@ -50,6 +50,7 @@ impl Qp {
         cq: &Cq,
         caps: QpCaps,
         token: Token,
+        srq: *mut ffi::ibv_srq,
     ) -> Result<Self, DeviceError> {
         let refused = DeviceError { call: "rdma_create_qp", errno: libc::EINVAL };
         if !Arc::ptr_eq(device, pd.inner().device()) || !Arc::ptr_eq(device, cq.inner().device()) {
@@ -60,7 +61,7 @@ impl Qp {
             qp_context: ptr::without_provenance_mut(context),
             send_cq: cq.inner().as_ptr(),
             recv_cq: cq.inner().as_ptr(),
-            srq: ptr::null_mut(),
+            srq,
             cap: ffi::ibv_qp_cap {
                 max_send_wr: caps.send_wr_max,
                 max_recv_wr: caps.recv_wr_max,
@@ -117,13 +118,8 @@ impl Qp {
 
     /// `ibv_modify_qp` of the state alone.
     pub(crate) fn modify(&mut self, state: ibv_qp_state::Type) -> Result<(), DeviceError> {
-        // SAFETY: plain integers, for which all zeroes is a value.
-        let mut attr: ffi::ibv_qp_attr = unsafe { mem::zeroed() };
-        attr.qp_state = state;
-        let mask = i32::try_from(ibv_qp_attr_mask::IBV_QP_STATE.0).expect("the mask's first bit");
-        // SAFETY: the queue pair lives; only the state is read from `attr`.
-        let rc = unsafe { ffi::ibv_modify_qp(self.as_ptr(), &raw mut attr, mask) };
-        check("ibv_modify_qp", rc)
+        // SAFETY: the queue pair lives as long as its owner.
+        unsafe { modify_raw(self.ptr, state) }
     }
 
     /// Keeps what the queue pair may still use, and takes it out of its id.
@@ -224,6 +220,23 @@ impl Drop for Qp {
             Self::abandon(&holds);
         }
     }
+}
+
+/// `ibv_modify_qp` of the state alone.
+///
+/// # Safety
+/// `qp` is not destroyed.
+pub(crate) unsafe fn modify_raw(
+    qp: NonNull<ffi::ibv_qp>,
+    state: ibv_qp_state::Type,
+) -> Result<(), DeviceError> {
+    // SAFETY: plain integers, for which all zeroes is a value.
+    let mut attr: ffi::ibv_qp_attr = unsafe { mem::zeroed() };
+    attr.qp_state = state;
+    let mask = i32::try_from(ibv_qp_attr_mask::IBV_QP_STATE.0).expect("the mask's first bit");
+    // SAFETY: the caller promises that the queue pair lives; only the state is read from `attr`.
+    let rc = unsafe { ffi::ibv_modify_qp(qp.as_ptr(), &raw mut attr, mask) };
+    check("ibv_modify_qp", rc)
 }
 
 /// Whether a destroy that returned proves that the device is done with the memory.
