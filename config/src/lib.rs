@@ -42,6 +42,7 @@ mod listener;
 pub mod names;
 mod namespace;
 mod near;
+mod nesting;
 pub mod nqn;
 pub mod preflight;
 mod quantity;
@@ -139,6 +140,10 @@ fn check_shape(source: &source::Source<'_>, text: &str) -> Result<(), Diagnostic
         return Err(Diagnostic::error(place, message)
             .help("write long lists on several lines")
             .into());
+    }
+    if let Some((span, what)) = nesting::too_deep(text) {
+        let place = source.place(&source::Origin::File(span), "");
+        return Err(Diagnostic::error(place, what).into());
     }
     Ok(())
 }

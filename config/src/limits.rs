@@ -26,6 +26,13 @@ pub const FILE_BYTES_MAX: u64 = MIB;
 /// Bytes of one line: room for 60 of the longest NQNs. It bounds what finding a column costs.
 pub const LINE_BYTES_MAX: usize = 16 << 10;
 
+/// Brackets within brackets; 4 are the most that any key of ours needs.
+pub const NESTING_MAX: usize = 16;
+
+/// Parts of a dotted key; 2 are the most that any key of ours needs. Together with [`NESTING_MAX`]
+/// it bounds the depth of recursion over the file's tree: 16 brackets with 16 parts each.
+pub const KEY_PARTS_MAX: usize = 16;
+
 /// Diagnostics kept of one file; what is beyond is counted, not shown.
 pub const DIAGNOSTICS_MAX: usize = 100;
 

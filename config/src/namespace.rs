@@ -85,11 +85,13 @@ fn namespace(
         section.take("read_only").and_then(|field| walk.boolean(&field)).unwrap_or(false);
     walk.finish(section, &keys::NAMESPACE);
     let backend = backend?;
+    let mut direct = direct.unwrap_or(DirectIo::Auto);
     match &backend {
         Backend::File { path, create: _ } | Backend::Device { path } => {
             share(walk, identities, path, read_only);
         }
         Backend::Ram { .. } | Backend::Null { .. } => {
+            direct = DirectIo::Auto;
             if let Some(field) = direct_field {
                 walk.warning(
                     &field,
@@ -99,7 +101,6 @@ fn namespace(
             }
         }
     }
-    let direct = direct.unwrap_or(DirectIo::Auto);
     let (nsid, uuid) = (nsid?, uuid?);
     Some(Namespace { nsid, uuid, nguid, eui64, backend, block_size, direct, read_only })
 }

@@ -14,7 +14,11 @@ pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
             (strsim::osa_distance(&word, &plain), candidate)
         })
         .min_by_key(|(distance, _)| *distance)
-        .filter(|(distance, candidate)| *distance <= (candidate.chars().count() / 3).max(1))
+        .filter(|(distance, candidate)| {
+            // A word of two letters of which one is wrong is another word.
+            let len = candidate.chars().count();
+            len > 2 && *distance <= (len / 3).max(1)
+        })
         .map(|(_, candidate)| candidate)
 }
 
@@ -24,7 +28,7 @@ mod tests {
 
     #[test]
     fn slips_are_near_and_other_words_are_not() {
-        let known = ["queue_depth", "queues", "log", "nqn", "in_capsule"];
+        let known = ["queue_depth", "queues", "log", "nqn", "in_capsule", "a"];
         let cases = [
             ("queue_dept", Some("queue_depth")),
             ("queue-depth", Some("queue_depth")),
@@ -33,6 +37,7 @@ mod tests {
             ("logs", Some("log")),
             ("bananas", None),
             ("", None),
+            ("b", None),
         ];
         for (word, near) in cases {
             assert_eq!(nearest(word, known), near, "{word}");

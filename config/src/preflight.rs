@@ -53,7 +53,7 @@ fn shown(path: &Path) -> String {
 /// What makes two names the same disk: the device's number, or the inode.
 fn identity(metadata: &Metadata) -> (u64, u64) {
     if metadata.file_type().is_block_device() {
-        // No inode is on the device 0 of which this would be one: it is no file system.
+        // No file system has the device number 0, so this is never the name of an inode.
         (0, metadata.rdev())
     } else {
         (metadata.dev(), metadata.ino())

@@ -64,7 +64,7 @@ fn brief(text: &str) -> String {
 /// Parses the file into a table.
 ///
 /// # Errors
-/// Every error of TOML's grammar. The parser bounds nesting, so recursion over the tree is bounded.
+/// Every error of TOML's grammar. [`crate::nesting`] has bounded the depth of the tree.
 pub(crate) fn parse(source: &Source<'_>, text: &str) -> Result<Vec<Entry>, Diagnostics> {
     let (table, mut errors) = DeTable::parse_recoverable(text);
     if errors.is_empty() {
@@ -78,22 +78,30 @@ pub(crate) fn parse(source: &Source<'_>, text: &str) -> Result<Vec<Entry>, Diagn
             None => source.whole(),
         };
         let message: String = error.message().chars().map(crate::source::printable).collect();
+        let (message, help) = explain(&message);
         let diagnostic = Diagnostic::error(place, format!("not valid TOML: {message}"));
-        found.push(match advice(&message) {
-            Some(help) => diagnostic.help(help),
-            None => diagnostic,
+        found.push(match help {
+            "" => diagnostic,
+            help => diagnostic.help(help),
         });
     }
     Err(found)
 }
 
-fn advice(message: &str) -> Option<&'static str> {
-    if message.contains("duplicate key") {
-        Some("each key and [section] may appear once; lists of sections are written [[section]]")
-    } else if message.contains("must be quoted") {
-        Some("put the value in double quotes: \"...\"")
+/// The parser's message in words for somebody who does not know its grammar, and advice.
+fn explain(message: &str) -> (&str, &'static str) {
+    const QUOTES: &str = "put text in double quotes: \"...\"";
+    let unquoted = ["must be quoted", "invalid float", "invalid integer"];
+    if unquoted.iter().any(|part| message.contains(part)) {
+        ("the value is no number, not true or false, and not in quotes", QUOTES)
+    } else if message.contains("invalid boolean") {
+        (message, "write true or false in small letters, and text in double quotes")
+    } else if message.contains("duplicate key") {
+        (message, "each key and [section] may appear once; lists of sections are written [[...]]")
+    } else if message.contains("string, expected") {
+        (message, "the quote that ends the text is missing")
     } else {
-        None
+        (message.trim_end_matches(", expected nothing"), "")
     }
 }
 

@@ -245,7 +245,7 @@ impl Walk<'_> {
             let fitting = exact.filter(|size| min <= *size && *size <= max);
             let help = match fitting {
                 Some(size) => format!("sizes carry a unit: if bytes are meant, write \"{size}\""),
-                None => format!("sizes carry a unit, like \"{max}\""),
+                None => "sizes carry a unit, like \"4 MiB\"".to_owned(),
             };
             self.mismatch(field, &expected, &help);
             return None;
@@ -263,8 +263,7 @@ impl Walk<'_> {
         let (min, max) = (show_duration(bound.min), show_duration(bound.max));
         let expected = format!("a time from \"{min}\" to \"{max}\"");
         if let Value::Integer(..) = &field.node.value {
-            let help = format!("times carry a unit, like \"{max}\"");
-            self.mismatch(field, &expected, &help);
+            self.mismatch(field, &expected, "times carry a unit, like \"50 us\" or \"5 s\"");
             return None;
         }
         let duration = self.parsed(field, &expected, "", parse_duration)?;
