@@ -1,4 +1,5 @@
 //! Every way in which a text can be wrong: where the error points, what it says, what it advises.
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 use sluice_config::{Diagnostic, Severity, parse};
 
