@@ -44,6 +44,15 @@ pub const IDLE_STEPS_MAX: u32 = 16;
 /// How long a dropped engine waits for operations in flight (milliseconds) before it leaks them.
 pub const DROP_PATIENCE_MS: u64 = 2_000;
 
+/// How long opening a disk waits for its last user to let go (milliseconds).
+///
+/// The kernel closes the rings of a process that was killed some time after it, and a daemon that is
+/// restarted at once would find its own disks in use.
+pub const IN_USE_PATIENCE_MS: u64 = 1_000;
+
+/// How often it looks in that time (milliseconds).
+pub const IN_USE_RETRY_MS: u64 = 20;
+
 /// Submissions tried by one `flush_submissions` (count).
 pub const SUBMIT_ROUNDS_MAX: u32 = 8;
 

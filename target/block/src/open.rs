@@ -7,6 +7,7 @@ pub(crate) mod probe;
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::io::Errno;
 
@@ -81,6 +82,18 @@ fn cut_to_blocks(
         ));
     }
     Ok((block_size, block_count, notes))
+}
+
+/// Tries again for a bounded time while `attempt` says `busy`: see [`limits::IN_USE_PATIENCE_MS`].
+fn until_free<T>(busy: Errno, mut attempt: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+    for _ in 0..limits::IN_USE_PATIENCE_MS / limits::IN_USE_RETRY_MS {
+        match attempt() {
+            Err(errno) if errno == busy => {}
+            result => return result,
+        }
+        std::thread::sleep(Duration::from_millis(limits::IN_USE_RETRY_MS));
+    }
+    attempt()
 }
 
 /// Says what a failed `open` of a path means.

@@ -331,6 +331,12 @@ impl<B: IoBuf> Drop for UringEngine<B> {
             self.bring_back(Instant::now() + patience);
         }
         // What has not come back is forgotten, never dropped: the kernel may still touch it.
-        crate::count_leaked(self.slots.forget_all());
+        let leaked = self.slots.forget_all();
+        crate::count_leaked(leaked);
+        if leaked == 0 {
+            // The kernel takes a closed ring apart later, in its own time, and would keep disks open
+            // and locked until then.
+            self.kernel.unregister_all();
+        }
     }
 }

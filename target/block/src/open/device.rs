@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use rustix::fs::{FileType, Mode, OFlags, SeekFrom};
+use rustix::io::Errno;
 
 use super::file::choose_direct;
-use super::{cut_to_blocks, explain_open, probe, system};
+use super::{cut_to_blocks, explain_open, probe, system, until_free};
 use crate::disk::{Backing, Features, Geometry, Parts};
 use crate::error::OpenError;
 use crate::limits;
@@ -25,7 +26,7 @@ pub(crate) fn open(spec: &DiskSpec, path: &Path) -> Result<Parts, OpenError> {
     }
     let access = if spec.read_only { OFlags::RDONLY } else { OFlags::RDWR };
     let flags = access | OFlags::EXCL | OFlags::CLOEXEC;
-    let fd = rustix::fs::open(path, flags, Mode::empty())
+    let fd = until_free(Errno::BUSY, || rustix::fs::open(path, flags, Mode::empty()))
         .map_err(|errno| explain_open(path, spec.read_only, errno))?;
     let found = rustix::fs::fstat(&fd).map_err(|errno| system(path, "fstat", errno))?;
     if found.st_rdev != stat.st_rdev {

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use rustix::fs::{FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{cut_to_blocks, explain_open, probe, system};
+use super::{cut_to_blocks, explain_open, probe, system, until_free};
 use crate::disk::{Backing, DirectUse, Features, Geometry, Opened, Parts};
 use crate::error::OpenError;
 use crate::limits;
@@ -109,7 +109,7 @@ fn lock(path: &Path, fd: &OwnedFd, read_only: bool) -> Result<(), OpenError> {
     } else {
         FlockOperation::NonBlockingLockExclusive
     };
-    match rustix::fs::flock(fd, how) {
+    match until_free(Errno::WOULDBLOCK, || rustix::fs::flock(fd, how)) {
         Ok(()) => Ok(()),
         Err(Errno::WOULDBLOCK) => {
             let by = "another disk of this daemon or another process (flock)";

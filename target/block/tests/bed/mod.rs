@@ -155,7 +155,18 @@ pub(crate) struct Bench {
 }
 
 pub(crate) fn file_bench(size_bytes: u64, direct: Direct, block_size: u32) -> Bench {
-    let folder = tempfile::tempdir().unwrap();
+    file_bench_in(tempfile::tempdir().unwrap(), size_bytes, direct, block_size)
+}
+
+/// A file on tmpfs, which has no FALLOC_FL_ZERO_RANGE: zeroes are written out there.
+fn tmpfs_bench(size_bytes: u64) -> Option<Bench> {
+    match tempfile::tempdir_in("/dev/shm") {
+        Ok(folder) => Some(file_bench_in(folder, size_bytes, Direct::Auto, 512)),
+        Err(error) => skipped("a file on tmpfs", &error.to_string()),
+    }
+}
+
+fn file_bench_in(folder: TempDir, size_bytes: u64, direct: Direct, block_size: u32) -> Bench {
     let path = folder.path().join("disk");
     let kind = DiskKind::File { path: path.clone(), create_size_bytes: Some(size_bytes) };
     let spec = DiskSpec { direct, block_size: Some(block_size), ..DiskSpec::new(kind) };
@@ -205,6 +216,7 @@ pub(crate) fn every_kind(size_bytes: u64) -> Vec<Bench> {
         memory_bench(DiskKind::Ram { size_bytes }),
         memory_bench(DiskKind::Null { size_bytes }),
     ];
+    benches.extend(tmpfs_bench(size_bytes));
     benches.extend(loop_bench(size_bytes, 512, Direct::Auto));
     benches.extend(loop_bench(size_bytes, 4096, Direct::Auto));
     benches.extend(loop_bench(size_bytes, 512, Direct::Off));
