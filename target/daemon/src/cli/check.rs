@@ -1,0 +1,87 @@
+//! `sluice check`
+
+use std::path::Path;
+
+use serde::Serialize;
+use sluice_config::{Config, Diagnostic, Diagnostics, Severity};
+
+use super::output::{print, say};
+use super::{CheckOutput, Exit};
+
+/// What was found in a file, as JSON.
+#[derive(Serialize)]
+struct Report<'a> {
+    file: String,
+    valid: bool,
+    errors: usize,
+    warnings: usize,
+    omitted: usize,
+    diagnostics: &'a [Diagnostic],
+}
+
+/// Checks the file, and what it names on this machine.
+pub(super) fn check(file: &Path, form: CheckOutput) -> Exit {
+    let (config, diagnostics) = examine(file);
+    let valid = !diagnostics.has_errors();
+    let printed = match (form, &config) {
+        (CheckOutput::Json, _) => print(&json(file, &diagnostics)),
+        (CheckOutput::Text, Some(config)) if valid => {
+            if !diagnostics.as_slice().is_empty() {
+                say(&diagnostics);
+            }
+            print(&summary(file, config))
+        }
+        (CheckOutput::Text, _) => {
+            say(&diagnostics);
+            Exit::Ok
+        }
+    };
+    if valid { printed } else { Exit::ConfigInvalid }
+}
+
+/// The configuration where there is one, and everything that can be said against it.
+fn examine(file: &Path) -> (Option<Config>, Diagnostics) {
+    let loaded = match sluice_config::load(file) {
+        Ok(loaded) => loaded,
+        Err(diagnostics) => return (None, diagnostics),
+    };
+    let mut all = Diagnostics::default();
+    for diagnostic in loaded.warnings.into_iter().chain(sluice_config::preflight(&loaded.config)) {
+        all.push(diagnostic);
+    }
+    all.sort();
+    (Some(loaded.config), all)
+}
+
+fn json(file: &Path, diagnostics: &Diagnostics) -> String {
+    let shown = diagnostics.as_slice();
+    let errors = shown.iter().filter(|one| one.severity == Severity::Error).count();
+    let report = Report {
+        file: file.display().to_string(),
+        valid: !diagnostics.has_errors(),
+        errors,
+        warnings: shown.len() - errors,
+        omitted: diagnostics.omitted(),
+        diagnostics: shown,
+    };
+    let mut text = serde_json::to_string_pretty(&report)
+        .expect("strings, numbers and lists of them are always representable");
+    text.push('\n');
+    text
+}
+
+fn summary(file: &Path, config: &Config) -> String {
+    let namespaces = config.subsystems.iter().map(|subsystem| subsystem.namespaces.len()).sum();
+    format!(
+        "{} is valid: {}, {}, {}\n",
+        file.display(),
+        counted(config.listeners.len(), "listener"),
+        counted(config.subsystems.len(), "subsystem"),
+        counted(namespaces, "namespace"),
+    )
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{plural}")
+}

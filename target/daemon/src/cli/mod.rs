@@ -1,0 +1,125 @@
+//! The command line: data goes to stdout, everything else to stderr.
+
+mod check;
+mod output;
+mod serve;
+mod status;
+mod table;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Configuration of a daemon that is given none.
+const CONFIG_DEFAULT: &str = "/etc/sluice/sluice.toml";
+
+/// Admin socket where no configuration can be read.
+const SOCKET_DEFAULT: &str = "/run/sluice/control.sock";
+
+/// How the program ended, for scripts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// As asked.
+    Ok,
+    /// Not as asked.
+    Failed,
+    /// The configuration can't be used.
+    ConfigInvalid,
+    /// No daemon answers.
+    DaemonNotReachable,
+}
+
+impl Exit {
+    /// The process's exit code; 2, for wrong usage, is clap's.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Failed => 1,
+            Self::ConfigInvalid => 3,
+            Self::DaemonNotReachable => 4,
+        }
+    }
+}
+
+/// Exports disks over NVMe-oF.
+#[derive(Debug, Parser)]
+#[command(name = "sluice", version, disable_help_subcommand = true)]
+#[command(after_help = "Exit codes: 0 ok, 1 failed, 2 wrong usage, 3 invalid configuration, \
+                        4 daemon not reachable.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon in the foreground, until SIGTERM or SIGINT
+    Serve(ServeArgs),
+    /// Say everything that is wrong with a configuration
+    Check(CheckArgs),
+    /// Show what a running daemon does
+    Status(StatusArgs),
+    /// Print the version
+    Version,
+}
+
+#[derive(Debug, Args)]
+struct ServeArgs {
+    /// Configuration
+    #[arg(short, long, value_name = "FILE", default_value = CONFIG_DEFAULT)]
+    config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct CheckArgs {
+    /// Configuration
+    #[arg(value_name = "FILE", default_value = CONFIG_DEFAULT)]
+    file: PathBuf,
+    /// Form of the answer; json goes to stdout, with the diagnostics
+    #[arg(short, long, value_enum, default_value_t = CheckOutput::Text)]
+    output: CheckOutput,
+}
+
+#[derive(Debug, Args)]
+struct StatusArgs {
+    /// Admin socket of the daemon
+    #[arg(short, long, value_name = "PATH", conflicts_with = "config")]
+    socket: Option<PathBuf>,
+    /// Configuration that names the socket [default: /etc/sluice/sluice.toml]
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Form of the answer
+    #[arg(short, long, value_enum, default_value_t = StatusOutput::Table)]
+    output: StatusOutput,
+    /// Show every queue and the latest drains too; json always has them
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum CheckOutput {
+    /// For people
+    Text,
+    /// One object
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum StatusOutput {
+    /// For people
+    Table,
+    /// One object
+    Json,
+}
+
+/// Runs the program with the arguments of the process.
+pub fn main() -> ExitCode {
+    let exit = match Cli::parse().command {
+        Command::Serve(args) => serve::serve(&args.config),
+        Command::Check(args) => check::check(&args.file, args.output),
+        Command::Status(args) => status::status(&args),
+        Command::Version => output::print(concat!("sluice ", env!("CARGO_PKG_VERSION"), "\n")),
+    };
+    ExitCode::from(exit.code())
+}
