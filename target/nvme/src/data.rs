@@ -1,0 +1,58 @@
+//! Data pointers of commands: which forms a direction allows (NVMe-oF 1.1 §7.3.4).
+
+use crate::action::HostData;
+use crate::wire::{HostSgl, Sgl, Sqe, Status};
+
+/// Bytes of in-capsule data that a command may point at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct InCapsule(pub(crate) u32);
+
+/// Data from the host: in its memory, or in the capsule within the bytes that really came.
+pub(crate) fn from_host(sgl: Sgl, came: InCapsule) -> Result<HostData, Status> {
+    match sgl {
+        Sgl::Keyed(sgl) => Ok(HostData::Host(sgl)),
+        Sgl::InCapsule { offset, len } => {
+            let end = offset.checked_add(u64::from(len));
+            if end.is_none_or(|end| end > u64::from(came.0)) {
+                return Err(Status::SGL_OFFSET_INVALID.dnr());
+            }
+            let offset = u32::try_from(offset).map_err(|_| Status::SGL_OFFSET_INVALID.dnr())?;
+            Ok(HostData::InCapsule { offset, len })
+        }
+    }
+}
+
+/// Exactly `len` bytes from the host.
+pub(crate) fn from_host_exact(sqe: &Sqe, came: InCapsule, len: u64) -> Result<HostData, Status> {
+    let sgl = sqe.sgl()?;
+    check_length(sgl, len)?;
+    from_host(sgl, came)
+}
+
+/// At least `len` bytes from the host: Linux sends a page for every Dataset Management command.
+pub(crate) fn from_host_at_least(sqe: &Sqe, came: InCapsule, len: u32) -> Result<HostData, Status> {
+    let sgl = sqe.sgl()?;
+    if sgl.len() < len {
+        return Err(Status::DATA_SGL_LENGTH_INVALID.dnr());
+    }
+    from_host(sgl, came)
+}
+
+/// Exactly `len` bytes to the host, which only fit in its memory.
+pub(crate) fn to_host(sqe: &Sqe, len: u64) -> Result<HostSgl, Status> {
+    match sqe.sgl()? {
+        Sgl::InCapsule { .. } => Err(Status::INVALID_FIELD.dnr()),
+        sgl @ Sgl::Keyed(host) => {
+            check_length(sgl, len)?;
+            Ok(host)
+        }
+    }
+}
+
+/// SGLS says that an SGL may not be longer than the data, so both differences are errors.
+fn check_length(sgl: Sgl, len: u64) -> Result<(), Status> {
+    if u64::from(sgl.len()) != len {
+        return Err(Status::DATA_SGL_LENGTH_INVALID.dnr());
+    }
+    Ok(())
+}

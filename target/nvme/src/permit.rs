@@ -1,0 +1,130 @@
+//! The right to answer one command, and the answer.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use crate::connect::ConnectFields;
+use crate::ident::{Cid, Nsid, Qid, RKey};
+use crate::wire::{Cqe, Status};
+
+static DROPPED: AtomicU64 = AtomicU64::new(0);
+
+/// The right to answer one command, which exists once.
+///
+/// It ends in [`crate::Queue::complete`], [`crate::Queue::abandon`] or, when its queue is gone,
+/// [`Permit::abandon`]. One that is dropped otherwise is a command that its host waits for in vain:
+/// it is counted, and a debug build panics.
+#[derive(Debug)]
+#[must_use = "a command that is not answered hangs its host"]
+pub struct Permit {
+    pub(crate) qid: Qid,
+    pub(crate) cid: Cid,
+    pub(crate) opcode: u8,
+    pub(crate) invalidate: Option<RKey>,
+    pub(crate) stage: Stage,
+    ended: bool,
+}
+
+/// What is to be remembered of a command until it is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Nothing.
+    Plain,
+    /// Connect waits for its data, or for the answer to its request.
+    Connect(ConnectFields),
+    /// Dataset Management waits for its ranges.
+    Deallocate { nsid: Nsid, ranges: u16 },
+    /// Read of that many bytes.
+    Read { bytes: u32 },
+    /// Write of that many bytes.
+    Write { bytes: u32 },
+}
+
+impl Permit {
+    pub(crate) fn new(qid: Qid, cid: Cid, opcode: u8) -> Self {
+        Self { qid, cid, opcode, invalidate: None, stage: Stage::Plain, ended: false }
+    }
+
+    /// Queue of the command.
+    pub fn qid(&self) -> Qid {
+        self.qid
+    }
+
+    /// The command's id.
+    pub fn cid(&self) -> Cid {
+        self.cid
+    }
+
+    /// The command's opcode, for logs.
+    pub fn opcode(&self) -> u8 {
+        self.opcode
+    }
+
+    /// Gives the right up because the queue is gone: nobody waits for an answer.
+    pub fn abandon(mut self) {
+        self.ended = true;
+    }
+
+    /// Marks the right as used and returns what an answer needs.
+    pub(crate) fn end(mut self) -> (Cid, Option<RKey>, Stage) {
+        self.ended = true;
+        (self.cid, self.invalidate, self.stage)
+    }
+
+    /// Permits that were dropped without an answer since the program began: each is a bug.
+    pub fn dropped() -> u64 {
+        DROPPED.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if !self.ended {
+            DROPPED.fetch_add(1, Ordering::Relaxed);
+            debug_assert!(
+                std::thread::panicking(),
+                "permit of command {} on queue {} was dropped",
+                self.cid,
+                self.qid,
+            );
+        }
+    }
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outcome {
+    /// Its status.
+    pub status: Status,
+    /// Dwords 0 and 1 of the completion.
+    pub result: u64,
+}
+
+impl Outcome {
+    /// Success without a result.
+    pub const SUCCESS: Self = Self { status: Status::SUCCESS, result: 0 };
+
+    /// Success with dwords 0 and 1.
+    pub const fn result(result: u64) -> Self {
+        Self { status: Status::SUCCESS, result }
+    }
+
+    /// Failure.
+    pub const fn failed(status: Status) -> Self {
+        Self { status, result: 0 }
+    }
+}
+
+impl From<Status> for Outcome {
+    fn from(status: Status) -> Self {
+        Self { status, result: 0 }
+    }
+}
+
+/// A response capsule to send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Completion {
+    /// The entry: the whole capsule.
+    pub cqe: Cqe,
+    /// The host asked for this key to be invalidated by the send, which is optional.
+    pub invalidate: Option<RKey>,
+}

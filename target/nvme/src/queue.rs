@@ -1,0 +1,344 @@
+//! One NVMe queue over one connection: from its first capsule to its last.
+
+use std::sync::Arc;
+
+use crate::action::{Action, DisconnectCause};
+use crate::activity::IoActivity;
+use crate::admin::{self, AdminCommand};
+use crate::connect::{ConnectError, ConnectFields, ConnectRequest, IoGrant, IoView};
+use crate::controller::Controller;
+use crate::data::{self, InCapsule};
+use crate::ident::{Cid, Cntlid, Qid};
+use crate::io::{self, Started, Step};
+use crate::limits;
+use crate::now::Now;
+use crate::permit::{Completion, Outcome, Permit, Stage};
+use crate::rdma::TransportClaim;
+use crate::wire::{Cqe, Sqe, Status};
+
+/// One queue. It lives on the reactor of its connection and never asks another one on the data
+/// path: an I/O queue judges commands by its own snapshot.
+///
+/// INVARIANT: a command id is outstanding from the capsule that brought it until its permit ends
+/// here, and never more of them than the queue has entries.
+#[derive(Debug)]
+pub struct Queue {
+    claim: TransportClaim,
+    in_capsule_bytes: u32,
+    role: Role,
+    outstanding: CidSet,
+    entries: u16,
+    sqhd: u16,
+    flow_control: bool,
+}
+
+#[derive(Debug)]
+enum Role {
+    Fresh,
+    Connecting,
+    Admin { cntlid: Cntlid },
+    Io { cntlid: Cntlid, view: IoView, activity: Arc<IoActivity> },
+}
+
+/// How far a queue is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum QueueKind {
+    /// No Connect yet, or it was refused.
+    Fresh,
+    /// Connect is being answered.
+    Connecting,
+    /// The admin queue of a controller.
+    Admin,
+    /// An I/O queue of a controller.
+    Io,
+}
+
+impl Queue {
+    /// A queue on an established connection, before Connect.
+    ///
+    /// `in_capsule_bytes` is what a capsule has room for after the 64 bytes; the admin queue has
+    /// none whatever is said.
+    pub fn new(claim: TransportClaim, in_capsule_bytes: u32) -> Self {
+        Self {
+            claim,
+            in_capsule_bytes: if claim.qid == Qid::ADMIN { 0 } else { in_capsule_bytes },
+            role: Role::Fresh,
+            outstanding: CidSet::new(),
+            entries: claim.entries,
+            sqhd: 0,
+            flow_control: true,
+        }
+    }
+
+    /// One command capsule. `capsule` is its first bytes, at most 64 of which are read;
+    /// `in_capsule_len` is how many bytes came after the 64.
+    pub fn handle_capsule(&mut self, now: Now, capsule: &[u8], in_capsule_len: u32) -> Action {
+        let _ = now;
+        let Some(sqe) = Sqe::parse(capsule) else {
+            return Action::Disconnect { cause: DisconnectCause::ShortCapsule };
+        };
+        if self.outstanding.len() >= self.entries {
+            return Action::Disconnect { cause: DisconnectCause::QueueOverrun };
+        }
+        let cid = sqe.cid();
+        if !self.outstanding.insert(cid) {
+            let conflict = Outcome::failed(Status::COMMAND_ID_CONFLICT.dnr());
+            return Action::Respond(Completion {
+                cqe: self.entry(cid, conflict),
+                invalidate: None,
+            });
+        }
+        let permit = Permit::new(self.claim.qid, cid, sqe.opcode);
+        let came = InCapsule(in_capsule_len.min(self.in_capsule_bytes));
+        match &self.role {
+            Role::Fresh | Role::Connecting => self.unconnected(permit, &sqe, came),
+            Role::Admin { .. } => {
+                let mut permit = permit;
+                permit.invalidate = sqe.sgl().ok().and_then(|sgl| sgl.invalidate());
+                Action::Admin { permit, command: AdminCommand::parse(&sqe) }
+            }
+            Role::Io { view, activity, .. } => {
+                activity.touch();
+                let started = match sqe.opcode {
+                    Sqe::FABRICS => Err(fabrics_on_io_queue(&sqe)),
+                    _ => io::start(&sqe, view, came),
+                };
+                self.started(permit, started)
+            }
+        }
+    }
+
+    /// A capsule before Connect was granted: only Connect itself, once at a time.
+    fn unconnected(&mut self, mut permit: Permit, sqe: &Sqe, came: InCapsule) -> Action {
+        let connect = sqe.opcode == Sqe::FABRICS && sqe.fctype() == admin::fctype::CONNECT;
+        if !connect || matches!(self.role, Role::Connecting) {
+            return self.respond(permit, Status::COMMAND_SEQUENCE_ERROR.dnr());
+        }
+        let fields = ConnectFields::parse(sqe);
+        if let Err(error) = fields.check(self.claim) {
+            return self.respond(permit, error);
+        }
+        let len = limits::CONNECT_DATA_BYTES;
+        let from = match data::from_host_exact(sqe, came, u64::from(len)) {
+            Ok(from) => from,
+            Err(status) => return self.respond(permit, status),
+        };
+        permit.invalidate = sqe.sgl().ok().and_then(|sgl| sgl.invalidate());
+        permit.stage = Stage::Connect(fields);
+        self.role = Role::Connecting;
+        Action::Fetch { permit, from, len }
+    }
+
+    fn started(&mut self, mut permit: Permit, started: Result<Started, Status>) -> Action {
+        let started = match started {
+            Ok(started) => started,
+            Err(status) => return self.respond(permit, status),
+        };
+        permit.stage = started.stage;
+        permit.invalidate = started.invalidate;
+        match started.step {
+            Step::Execute(op) => Action::Execute { permit, op },
+            Step::Fetch { from, len } => Action::Fetch { permit, from, len },
+            Step::Done => self.respond(permit, Outcome::SUCCESS),
+        }
+    }
+
+    /// The bytes that an [`Action::Fetch`] asked for.
+    pub fn handle_fetched(&mut self, now: Now, permit: Permit, data: &[u8]) -> Action {
+        let _ = now;
+        match (permit.stage, &self.role) {
+            (Stage::Connect(fields), Role::Connecting) => {
+                match ConnectRequest::parse(&fields, data) {
+                    Ok(request) if fields.qid == Qid::ADMIN => {
+                        Action::ConnectAdmin { permit, request: Box::new(request) }
+                    }
+                    Ok(request) => Action::ConnectIo { permit, request: Box::new(request) },
+                    Err(error) => Action::Respond(self.refuse_connect(permit, error)),
+                }
+            }
+            (Stage::Deallocate { nsid, ranges }, Role::Io { view, .. }) => {
+                match io::deallocate(view, nsid, ranges, data) {
+                    Ok(op) => Action::Execute { permit, op },
+                    Err(status) => self.respond(permit, status),
+                }
+            }
+            // INVARIANT: Fetch is only asked for at the stages above, and a role never goes back
+            // from Io. What the caller mixed up must not hang the host.
+            (
+                Stage::Connect(_)
+                | Stage::Deallocate { .. }
+                | Stage::Plain
+                | Stage::Read { .. }
+                | Stage::Write { .. },
+                _,
+            ) => self.respond(permit, Status::INTERNAL_ERROR),
+        }
+    }
+
+    /// Answers a command.
+    pub fn complete(&mut self, permit: Permit, outcome: Outcome) -> Completion {
+        let (cid, invalidate, stage) = permit.end();
+        if outcome.status.is_success()
+            && let Role::Io { activity, .. } = &self.role
+        {
+            match stage {
+                Stage::Read { bytes } => activity.count_read(bytes),
+                Stage::Write { bytes } => activity.count_write(bytes),
+                Stage::Plain | Stage::Connect(_) | Stage::Deallocate { .. } => {}
+            }
+        }
+        if matches!(stage, Stage::Connect(_)) && matches!(self.role, Role::Connecting) {
+            self.role = Role::Fresh;
+        }
+        self.outstanding.remove(cid);
+        Completion { cqe: self.entry(cid, outcome), invalidate }
+    }
+
+    /// Forgets a command without an answer: the host must not wait for one, as after a reset of
+    /// its controller.
+    pub fn abandon(&mut self, permit: Permit) {
+        let (cid, _, _) = permit.end();
+        self.outstanding.remove(cid);
+    }
+
+    /// Grants Connect on the admin queue.
+    pub fn connect_admin(&mut self, permit: Permit, controller: &Controller) -> Completion {
+        let cntlid = controller.cntlid();
+        self.connected(permit, cntlid, Role::Admin { cntlid })
+    }
+
+    /// Grants Connect on an I/O queue.
+    pub fn connect_io(&mut self, permit: Permit, grant: IoGrant) -> Completion {
+        let IoGrant { cntlid, view, activity } = grant;
+        self.connected(permit, cntlid, Role::Io { cntlid, view, activity })
+    }
+
+    fn connected(&mut self, permit: Permit, cntlid: Cntlid, role: Role) -> Completion {
+        if let Stage::Connect(fields) = permit.stage {
+            self.role = role;
+            self.entries = fields.sqsize.saturating_add(1);
+            self.flow_control = !fields.flow_control_disabled;
+        }
+        self.complete(permit, Outcome::result(u64::from(cntlid.0)))
+    }
+
+    /// Refuses Connect; the host may try again on the same connection.
+    pub fn refuse_connect(&mut self, permit: Permit, error: ConnectError) -> Completion {
+        self.complete(permit, Outcome::from(error))
+    }
+
+    /// A new snapshot from the controller's owner.
+    pub fn update(&mut self, view: IoView) {
+        if let Role::Io { view: old, .. } = &mut self.role {
+            *old = view;
+        }
+    }
+
+    /// How far it is.
+    pub fn kind(&self) -> QueueKind {
+        match self.role {
+            Role::Fresh => QueueKind::Fresh,
+            Role::Connecting => QueueKind::Connecting,
+            Role::Admin { .. } => QueueKind::Admin,
+            Role::Io { .. } => QueueKind::Io,
+        }
+    }
+
+    /// Its id, as the transport was told.
+    pub fn qid(&self) -> Qid {
+        self.claim.qid
+    }
+
+    /// Its controller, once connected.
+    pub fn cntlid(&self) -> Option<Cntlid> {
+        match self.role {
+            Role::Fresh | Role::Connecting => None,
+            Role::Admin { cntlid } | Role::Io { cntlid, .. } => Some(cntlid),
+        }
+    }
+
+    /// Snapshot of an I/O queue.
+    pub fn view(&self) -> Option<&IoView> {
+        match &self.role {
+            Role::Io { view, .. } => Some(view),
+            Role::Fresh | Role::Connecting | Role::Admin { .. } => None,
+        }
+    }
+
+    /// Commands outstanding.
+    pub fn in_flight(&self) -> u16 {
+        self.outstanding.len()
+    }
+
+    /// Commands that may be outstanding.
+    pub fn entries(&self) -> u16 {
+        self.entries
+    }
+
+    pub(crate) fn respond(&mut self, permit: Permit, outcome: impl Into<Outcome>) -> Action {
+        Action::Respond(self.complete(permit, outcome.into()))
+    }
+
+    /// The entry that answers one capsule. The head moves by one for each, so that a host that
+    /// counts credit by it never has more outstanding than we have entries.
+    fn entry(&mut self, cid: Cid, outcome: Outcome) -> Cqe {
+        self.sqhd = self.sqhd.wrapping_add(1);
+        if self.sqhd >= self.entries {
+            self.sqhd = 0;
+        }
+        let sqhd = if self.flow_control { self.sqhd } else { u16::MAX };
+        Cqe::new(cid, sqhd, outcome.status, outcome.result)
+    }
+}
+
+/// Connect comes once; the other Fabrics commands we know belong on the admin queue.
+fn fabrics_on_io_queue(sqe: &Sqe) -> Status {
+    match sqe.fctype() {
+        admin::fctype::CONNECT => Status::COMMAND_SEQUENCE_ERROR.dnr(),
+        _ => Status::INVALID_OPCODE.dnr(),
+    }
+}
+
+/// Which command ids are outstanding: a bit for each of the 65536, so that a host's choice of ids
+/// costs nothing. 8 KiB a queue, allocated once.
+struct CidSet {
+    bits: Box<[u64]>,
+    len: u16,
+}
+
+impl CidSet {
+    fn new() -> Self {
+        Self { bits: vec![0; 1024].into_boxed_slice(), len: 0 }
+    }
+
+    fn place(cid: Cid) -> (usize, u64) {
+        (usize::from(cid.0 / 64), 1 << (cid.0 % 64))
+    }
+
+    /// Whether it was absent.
+    fn insert(&mut self, cid: Cid) -> bool {
+        let (word, bit) = Self::place(cid);
+        let absent = self.bits[word] & bit == 0;
+        self.bits[word] |= bit;
+        self.len += u16::from(absent);
+        absent
+    }
+
+    fn remove(&mut self, cid: Cid) {
+        let (word, bit) = Self::place(cid);
+        let present = self.bits[word] & bit != 0;
+        debug_assert!(present, "command {cid} was not outstanding on this queue");
+        self.bits[word] &= !bit;
+        self.len -= u16::from(present);
+    }
+
+    fn len(&self) -> u16 {
+        self.len
+    }
+}
+
+impl core::fmt::Debug for CidSet {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "CidSet({})", self.len)
+    }
+}
