@@ -116,7 +116,6 @@ impl Disk {
     /// # Errors
     /// [`OpenError`] says what is wrong, where, and how to mend it.
     pub fn open(spec: &DiskSpec) -> Result<Self, OpenError> {
-        static NEXT_ID: AtomicU64 = AtomicU64::new(0);
         let parts = match &spec.kind {
             DiskKind::File { path, create_size_bytes } => {
                 open::file::open(spec, path, *create_size_bytes)?
@@ -125,10 +124,15 @@ impl Disk {
             DiskKind::Ram { size_bytes } => open::ram(spec, *size_bytes)?,
             DiskKind::Null { size_bytes } => open::null(spec, *size_bytes)?,
         };
+        Ok(Self::of_parts(parts))
+    }
+
+    pub(crate) fn of_parts(parts: Parts) -> Self {
+        static NEXT_ID: AtomicU64 = AtomicU64::new(0);
         let Parts { geometry, backing, description, notes } = parts;
         debug_assert!(geometry.block_count > 0);
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { id, geometry, backing, description, notes })
+        Self { id, geometry, backing, description, notes }
     }
 
     /// Its geometry.

@@ -4,6 +4,10 @@
 //! result to `advance`. What is short, interrupted or not supported is dealt with here, so that both
 //! engines behave alike.
 
+#[cfg(test)]
+#[allow(unsafe_code, reason = "plays the kernel, which works on raw addresses")]
+mod faults;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::FallocateFlags;
