@@ -41,7 +41,7 @@ run_scenario() {
   local name=$1 seconds=$2 status
   export SCENARIO=$name
   rm -rf /run/scenario && mkdir -p /run/scenario
-  echo "=== scenario $name on $ROLE ($DEVICE, boot $BOOT)"
+  say "=== scenario $name on $ROLE ($DEVICE, boot $BOOT)"
   kernel_mark
   # The scenario may kill what it wants, and end as it wants: the agent stays.
   setsid --wait timeout -k 5 "$seconds" \
@@ -55,7 +55,7 @@ run_scenario() {
     echo "exit status $status" >>/run/scenario/reasons
   clean_up
   [ -s /run/scenario/reasons ] && [ "$status" = 0 ] && status=1
-  echo "=== end $name on $ROLE: $status"
+  say "=== end $name on $ROLE: $status"
   sed 's/^/    /' /run/scenario/reasons 2>/dev/null
   { echo "$status"; cat /run/scenario/dirty /run/scenario/reasons 2>/dev/null; } |
     publish "$LAB/results/$name.$ROLE"

@@ -236,12 +236,15 @@ kernel_mark() { echo "lab: begin $SCENARIO" >/dev/kmsg; }
 # allow_warning PATTERN: a kernel message (extended regular expression) that this scenario causes
 # on purpose.
 allow_warning() { echo "$1" >>/run/scenario/allowed-warnings; }
-# kernel_warnings: what the kernel warned of since the scenario began and nobody allows.
+# kernel_warnings: what the kernel warned of since the scenario began and nobody allows. Of a
+# splat with registers and stack (all in the console) its WARNING line only.
 kernel_warnings() {
   local allowed=/run/scenario/all-allowed
   { grep -v '^#' /share/guest/allowed-warnings; cat /run/scenario/allowed-warnings 2>/dev/null; } |
     grep . >"$allowed"
-  dmesg -r | sed -n "/lab: begin $SCENARIO\$/,\$p" | grep -E '^<[0-4]>' | grep -vEf "$allowed"
+  dmesg -r | sed -n "/lab: begin $SCENARIO\$/,\$p" |
+    sed '/\[ cut here \]/,/---\[ end trace/{ / WARNING: /!d }' |
+    grep -E '^<[0-4]>' | grep -vEf "$allowed"
 }
 
 # clean_up: after each scenario, by the agent. Ends what the scenario left, then looks whether the

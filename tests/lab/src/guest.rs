@@ -3,33 +3,31 @@
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::net::UdpSocket;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_recv_buffer_size_force};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::image::Image;
-use crate::limits::{CONSOLE_TAIL_BYTES, POLL_INTERVAL};
+use crate::limits::{CONSOLE_TAIL_BYTES, POLL_INTERVAL, WIRE_BUFFER_BYTES};
 use crate::scenario::Role;
 use crate::setup::{Accel, Setup};
 use crate::tsc;
 
 /// How the guest's network card is connected.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub enum Wire {
     /// To nothing outside of the guest.
     Alone,
     /// To one other guest, by UDP on the loopback: frames are lost when the other one stops, and
-    /// never push back, as on a real wire.
-    Pair {
-        /// The UDP port of this end.
-        local: u16,
-        /// The UDP port of the other end.
-        remote: u16,
-    },
+    /// never push back, as on a real wire. QEMU inherits the socket.
+    Pair(UdpSocket),
 }
 
 impl Wire {
@@ -38,19 +36,26 @@ impl Wire {
     /// # Errors
     /// When the loopback has no free port.
     pub fn pair() -> Result<[Self; 2]> {
-        // QEMU binds by number, so the ports are found first and free for a moment.
         let ends = [UdpSocket::bind("127.0.0.1:0")?, UdpSocket::bind("127.0.0.1:0")?];
-        let (a, b) = (ends[0].local_addr()?.port(), ends[1].local_addr()?.port());
-        Ok([Self::Pair { local: a, remote: b }, Self::Pair { local: b, remote: a }])
+        ends[0].connect(ends[1].local_addr()?)?;
+        ends[1].connect(ends[0].local_addr()?)?;
+        for end in &ends {
+            // The system's usual 208 KiB hold 90 frames: a single guest's burst of READ responses
+            // has a thousand, and rxe recovers from loss in seconds. Only root may have more.
+            if set_socket_recv_buffer_size_force(end, WIRE_BUFFER_BYTES).is_err() {
+                set_socket_recv_buffer_size(end, WIRE_BUFFER_BYTES)?;
+            }
+            fcntl_setfd(end, FdFlags::empty())?;
+        }
+        Ok(ends.map(Self::Pair))
     }
 
-    fn argument(self) -> String {
+    fn argument(&self) -> String {
         match self {
             Self::Alone => "user,id=wire,restrict=on".to_owned(),
-            Self::Pair { local, remote } => format!(
-                "dgram,id=wire,local.type=inet,local.host=127.0.0.1,local.port={local},\
-                 remote.type=inet,remote.host=127.0.0.1,remote.port={remote}"
-            ),
+            Self::Pair(socket) => {
+                format!("dgram,id=wire,local.type=fd,local.str={}", socket.as_raw_fd())
+            }
         }
     }
 }

@@ -31,3 +31,6 @@ pub const DISK_SIZE_MIB_MAX: u64 = 64 << 10;
 pub const VOLATILE_CACHE_BYTES_MAX: usize = 64 << 20;
 /// One NBD request's data; QEMU sends at most 32 MiB.
 pub const NBD_REQUEST_BYTES_MAX: u32 = 32 << 20;
+/// What a link between two guests holds: 64 frames of 1 KiB for each of 64 commands, at 2304
+/// bytes of the kernel's memory each.
+pub const WIRE_BUFFER_BYTES: usize = 64 * 64 * 2304;

@@ -93,7 +93,7 @@ impl Session {
             Self { setup, image, run, share, places: Vec::new(), disks, reusable: true };
         let wires = match session.setup.roles.len() {
             1 => vec![Wire::Alone],
-            _ => Wire::pair()?.to_vec(),
+            _ => Vec::from(Wire::pair()?),
         };
         for (role, wire) in session.setup.roles.clone().into_iter().zip(wires) {
             let machine = session.machine(role, wire);
