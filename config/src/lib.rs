@@ -5,7 +5,7 @@
 //! that is wrong at once, each with file, line, column, key, what was expected, what was found and
 //! how to mend it. A [`Config`] that comes out of them is complete: defaults are filled in, every
 //! value is within [`limits`], every reference leads somewhere. What only the machine can tell,
-//! such as whether a backing file exists, is looked at by [`preflight`].
+//! such as whether a backing file exists, is looked at by [`preflight()`].
 //!
 //! Layers, later ones win: the defaults, the file, and variables such as
 //! `SLUICE__LOG__LEVEL=debug` for `log.level`. Listeners and subsystems are only set in the file.
