@@ -16,8 +16,12 @@ pub struct FixedRegion(pub u16);
 ///   writes, and neither call ever gives another answer;
 /// - moving the value does not move the memory or invalidate pointers to it;
 /// - nothing but the value's owner reads or writes that memory: it is exclusively owned;
-/// - if the value is forgotten instead of dropped, the memory stays as it is for ever.
-pub unsafe trait IoBuf: Send + 'static {
+/// - if the value is forgotten instead of dropped, the memory stays as it is for ever;
+/// - another thread may read and write the memory and ask for its address, length and region, while
+///   the value itself is dropped by the thread that gave it away, or never.
+///
+/// The value need not be `Send`: engines drop it, and give it back, only on their own thread.
+pub unsafe trait IoBuf: 'static {
     /// The first byte, for reads and writes.
     fn as_mut_ptr(&mut self) -> *mut u8;
 

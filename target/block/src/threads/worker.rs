@@ -22,9 +22,32 @@ pub(super) struct Job<B> {
     pub(super) disk: Arc<Disk>,
 }
 
+// SAFETY: `IoBuf` lets another thread use the memory; a worker never drops an operation or its buffer
+// (`NeverUnwinds`): both go back to the engine's thread in `done`, or are forgotten.
+#[allow(unsafe_code, reason = "buffers need not be Send: see IoBuf")]
+unsafe impl<B: IoBuf> Send for Job<B> {}
+
+/// Ends the process when a worker panics: unwinding would drop a buffer on the wrong thread.
+struct NeverUnwinds;
+
+impl Drop for NeverUnwinds {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::abort();
+        }
+    }
+}
+
+/// A completion on its way back.
+struct Done<B>(Completion<B>);
+
+// SAFETY: as for `Job`: only the engine's thread takes it out.
+#[allow(unsafe_code, reason = "buffers need not be Send: see IoBuf")]
+unsafe impl<B: IoBuf> Send for Done<B> {}
+
 struct State<B> {
     jobs: VecDeque<Job<B>>,
-    done: VecDeque<Completion<B>>,
+    done: VecDeque<Done<B>>,
     /// Jobs that workers have in the kernel (count).
     running: u64,
     stopping: bool,
@@ -85,7 +108,7 @@ impl<B: IoBuf> Shared<B> {
     pub(super) fn collect(&self, ready: &mut VecDeque<Completion<B>>) {
         if self.has_done() {
             let mut state = self.lock();
-            ready.append(&mut state.done);
+            ready.extend(state.done.drain(..).map(|Done(completion)| completion));
             self.has_done.store(false, Ordering::Release);
         }
     }
@@ -115,6 +138,7 @@ impl<B: IoBuf> Shared<B> {
 
     /// A worker's life.
     pub(super) fn work(&self) {
+        let _guard = NeverUnwinds;
         let mut pool = BouncePool::new();
         while let Some(job) = self.next_job() {
             let completion = carry_out(job, &mut pool);
@@ -125,7 +149,7 @@ impl<B: IoBuf> Shared<B> {
                 std::mem::forget(completion);
                 continue;
             }
-            state.done.push_back(completion);
+            state.done.push_back(Done(completion));
             let stopping = state.stopping;
             let first = !self.has_done.swap(true, Ordering::AcqRel);
             drop(state);
