@@ -184,6 +184,16 @@ impl Diagnostics {
         }
     }
 
+    /// Counts an error without describing it, when there are [`limits::DIAGNOSTICS_MAX`] already.
+    pub(crate) fn omit_error(&mut self) -> bool {
+        let full = self.list.len() >= limits::DIAGNOSTICS_MAX;
+        if full {
+            self.omitted += 1;
+            self.errors += 1;
+        }
+        full
+    }
+
     /// Those that are kept, at most [`limits::DIAGNOSTICS_MAX`].
     pub fn as_slice(&self) -> &[Diagnostic] {
         &self.list

@@ -73,6 +73,9 @@ pub(crate) fn parse(source: &Source<'_>, text: &str) -> Result<Vec<Entry>, Diagn
     errors.sort_by_key(|error| error.span().map(|span| span.start));
     let mut found = Diagnostics::default();
     for error in errors {
+        if found.omit_error() {
+            continue;
+        }
         let place = match error.span() {
             Some(span) => source.place(&Origin::File(span), ""),
             None => source.whole(),

@@ -148,12 +148,12 @@ proptest! {
     }
 }
 
-/// Reads `text` and says what was wrong; it must take less than a generous bound.
+/// Reads `text` and says what was wrong; it must take less than a bound that a busy machine keeps.
 fn soon(text: &str) -> Diagnostics {
     let start = Instant::now();
     let errors = parse(text, "t.toml").expect_err("a hostile text is no configuration");
     let took = start.elapsed();
-    assert!(took < Duration::from_secs(10), "{} bytes took {took:?}", text.len());
+    assert!(took < Duration::from_secs(60), "{} bytes took {took:?}", text.len());
     places_are_in_the_text(text, &errors);
     errors
 }
