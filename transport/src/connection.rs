@@ -392,6 +392,12 @@ impl<S: Stack> Connection<S> {
         self.jobs.pop_front()
     }
 
+    /// Work requests out on the send queue, those that are not posted yet included.
+    #[must_use]
+    pub fn send_out(&self) -> u64 {
+        self.in_flight.send_out()
+    }
+
     /// New commands are to be dispatched.
     #[must_use]
     pub fn is_open(&self) -> bool {

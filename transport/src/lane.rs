@@ -42,6 +42,14 @@ where
         let generations = Rc::new(Cell::new(0));
         Ok(Self { device, pd, cq, pool, caps, generations, claimed: 0 })
     }
+
+    /// Another registered pool on the same device.
+    ///
+    /// # Errors
+    /// The failed call.
+    pub fn another_pool(&self, bytes: usize) -> Result<Pool, DeviceError> {
+        Pool::register::<S>(&self.device, &self.pd, bytes, self.caps.read_sink_remote_write)
+    }
 }
 
 impl<S: Stack> Lane<S> {

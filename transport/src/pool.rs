@@ -145,6 +145,12 @@ impl Pool {
         self.region.fixed.set(index);
     }
 
+    /// The index under which the disk ring knows this region.
+    #[must_use]
+    pub fn fixed(&self) -> Option<u16> {
+        self.region.fixed.get()
+    }
+
     /// Bytes taken now.
     #[must_use]
     pub fn used_bytes(&self) -> usize {

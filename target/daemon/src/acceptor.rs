@@ -106,8 +106,12 @@ impl<S: Stack> Acceptor<S> {
         let waker = Waker::new(poll.registry(), WAKE)?;
         let mailbox = Mailbox::new(Box::new(move || drop(waker.wake())));
         let stop = StopAcceptor(mailbox.sender());
-        let listening =
-            parts.listeners.iter().cloned().map(|spec| Listening { spec, listener: None }).collect();
+        let listening = parts
+            .listeners
+            .iter()
+            .cloned()
+            .map(|spec| Listening { spec, listener: None })
+            .collect();
         let acceptor = Self {
             parts,
             poll,

@@ -1,4 +1,5 @@
 //! A registered buffer in the hands of a disk.
+#![allow(unsafe_code, reason = "implements the unsafe trait IoBuf")]
 
 use block::{FixedRegion, IoBuf};
 use transport::pool::Buf;

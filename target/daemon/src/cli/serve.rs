@@ -41,7 +41,7 @@ pub(super) fn serve(path: &Path) -> Exit {
         let (at, help) = (warning.place.short(), warning.help.as_deref().unwrap_or_default());
         tracing::warn!(at, help, "{}", warning.message);
     }
-    match run(loaded, path) {
+    match crate::serve::run(loaded, path) {
         Ok(()) => Exit::Ok,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -74,8 +74,4 @@ fn preflight(loaded: &Loaded) -> bool {
         say(&errors);
     }
     !errors.has_errors()
-}
-
-fn run(_loaded: Loaded, _path: &Path) -> anyhow::Result<()> {
-    anyhow::bail!("this build has no data path")
 }

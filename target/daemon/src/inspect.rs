@@ -1,0 +1,149 @@
+//! Gathers `status` from the reactors.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, mpsc};
+use std::time::{Duration, Instant};
+
+use sluice_config::Config;
+use sluice_config::schema::{self, RdmaMode, Transport};
+use transport::device::Stack;
+
+use crate::acceptor::{ListenerState, ListenerStates};
+use crate::limits::STATUS_TIMEOUT;
+use crate::reactor::message::{Message, ReactorStatus};
+use crate::shared::Shared;
+use crate::status::{self, DaemonState, Inspect, Status};
+
+/// Knows where everything is.
+pub struct Inspector<S: Stack> {
+    /// The configuration in force.
+    pub config: Config,
+    /// Where it came from.
+    pub config_path: PathBuf,
+    /// When the daemon started.
+    pub started: Instant,
+    /// The reactors.
+    pub shared: Arc<Shared<S>>,
+    /// The listeners.
+    pub listeners: ListenerStates,
+    /// The daemon is on its way out.
+    pub draining: Arc<AtomicBool>,
+}
+
+impl<S: Stack> Inspect for Inspector<S> {
+    fn status(&self) -> Status {
+        let draining = self.draining.load(Ordering::Relaxed);
+        let state = if draining { DaemonState::Draining } else { DaemonState::Serving };
+        let mut status = Status::of_this_process(&self.config_path, self.started, state);
+        (status.rdma, status.listeners) = self.listeners();
+        status.subsystems = self.subsystems();
+        status.drains = self.shared.drains.status();
+        let mut queues: BTreeMap<_, Vec<status::Queue>> = BTreeMap::new();
+        let mut controllers = Vec::new();
+        for part in self.ask() {
+            add(&mut status.counters, &part);
+            status.reactors.push(part.reactor);
+            controllers.extend(part.controllers);
+            for (controller, queue) in part.queues {
+                queues.entry(controller).or_default().push(queue);
+            }
+        }
+        for (name, nqn, mut controller) in controllers {
+            controller.queues = queues.remove(&name).unwrap_or_default();
+            controller.queues.sort_by_key(|queue| queue.qid);
+            match status.subsystems.iter_mut().find(|s| s.nqn == nqn) {
+                Some(subsystem) => subsystem.controllers.push(controller),
+                None => status.discovery.push(controller),
+            }
+        }
+        status.counters.log_lines_dropped = crate::log::dropped_lines();
+        status
+    }
+}
+
+impl<S: Stack> Inspector<S> {
+    /// Asks every reactor; one that does not answer in time is left out.
+    fn ask(&self) -> Vec<ReactorStatus> {
+        let reactors = self.shared.reactors();
+        let (reply, answers) = mpsc::sync_channel(reactors.len());
+        for reactor in reactors {
+            reactor.send(Message::Status(reply.clone()));
+        }
+        drop(reply);
+        let deadline = Instant::now() + STATUS_TIMEOUT;
+        let left = || deadline.checked_duration_since(Instant::now()).unwrap_or(Duration::ZERO);
+        let mut parts: Vec<_> =
+            (0..reactors.len()).map_while(|_| answers.recv_timeout(left()).ok()).collect();
+        parts.sort_by_key(|part| part.reactor.index);
+        parts
+    }
+
+    fn listeners(&self) -> (status::Rdma, Vec<status::Listener>) {
+        let states = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        let listeners: Vec<_> =
+            self.config.listeners.iter().zip(states.iter()).map(listener).collect();
+        let waiting = listeners.iter().find_map(|l| l.reason.clone());
+        let state = match (self.config.rdma.mode, &waiting) {
+            (RdmaMode::Off, _) => status::RdmaState::Off,
+            (_, Some(_)) => status::RdmaState::Waiting,
+            (_, None) => status::RdmaState::Ready,
+        };
+        (status::Rdma { state, waiting }, listeners)
+    }
+
+    fn subsystems(&self) -> Vec<status::Subsystem> {
+        let subsystems = self.shared.export.subsystems.iter();
+        subsystems.map(|subsystem| self.subsystem(subsystem)).collect()
+    }
+
+    fn subsystem(&self, subsystem: &nvme::Subsystem) -> status::Subsystem {
+        let namespaces = subsystem.namespaces.iter().map(|namespace| {
+            let disk = &self.shared.disk(namespace.disk).disk;
+            status::Namespace {
+                nsid: namespace.nsid.0,
+                uuid: namespace.uuid.to_string(),
+                size_bytes: disk.geometry().size_bytes(),
+                block_size: disk.geometry().block_size,
+                backend: disk.describe().to_owned(),
+                read_only: namespace.read_only,
+            }
+        });
+        status::Subsystem {
+            nqn: subsystem.nqn.as_str().to_owned(),
+            serial: String::from_utf8_lossy(&subsystem.identity.serial).trim_end().to_owned(),
+            namespaces: namespaces.collect(),
+            controllers: Vec::new(),
+        }
+    }
+}
+
+fn listener((config, state): (&schema::Listener, &ListenerState)) -> status::Listener {
+    let (state, reason) = match state {
+        ListenerState::Listening => (status::ListenerState::Listening, None),
+        ListenerState::Waiting(reason) => (status::ListenerState::Waiting, Some(reason.clone())),
+    };
+    status::Listener {
+        name: config.name.as_str().to_owned(),
+        address: config.address.value.to_string(),
+        port: config.port,
+        transport: match config.transport {
+            Transport::Rdma => "rdma".to_owned(),
+        },
+        state,
+        reason,
+        device: None,
+    }
+}
+
+fn add(sum: &mut status::Counters, part: &ReactorStatus) {
+    let counters = part.counters;
+    sum.connections_accepted += counters.connections_accepted;
+    sum.connections_refused += counters.connections_refused;
+    sum.handshakes_timed_out += counters.handshakes_timed_out;
+    sum.keep_alives_expired += counters.keep_alives_expired;
+    sum.protocol_errors += counters.protocol_errors;
+    sum.disk_errors += counters.disk_errors;
+    sum.stale_completions += counters.stale_completions;
+}

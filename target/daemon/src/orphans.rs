@@ -1,0 +1,84 @@
+//! Writes of dead associations that a disk has not answered yet.
+//!
+//! A host whose connection died may send its writes again, by another path and to another reactor.
+//! Were an old write still on its way to the disk, it could land on top of the new one. So when a
+//! connection ends, the ranges of its writes in flight become orphans of their disk, and whatever
+//! overlaps one waits until the disk has answered it (drain contract S17).
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// A range of bytes on a disk, end excluded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// First byte.
+    pub start: u64,
+    /// First byte behind it.
+    pub end: u64,
+}
+
+impl Range {
+    /// The whole disk, for operations that have no range.
+    pub const WHOLE: Self = Self { start: 0, end: u64::MAX };
+
+    fn overlaps(self, other: Self) -> bool {
+        self.start < other.end && other.start < self.end
+    }
+}
+
+/// The orphans of one disk.
+#[derive(Debug, Default)]
+pub struct Orphans {
+    /// How many there are: all that the data path looks at while there is none.
+    count: AtomicU32,
+    ranges: Mutex<Vec<(u64, Range)>>,
+}
+
+impl Orphans {
+    fn lock(&self) -> MutexGuard<'_, Vec<(u64, Range)>> {
+        self.ranges.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A write whose connection ended is still out; `token` names it.
+    pub fn adopt(&self, token: u64, range: Range) {
+        let mut ranges = self.lock();
+        ranges.push((token, range));
+        self.count.fetch_add(1, Ordering::Release);
+    }
+
+    /// The disk answered it.
+    pub fn release(&self, token: u64) {
+        let mut ranges = self.lock();
+        if let Some(at) = ranges.iter().position(|(t, _)| *t == token) {
+            ranges.swap_remove(at);
+            self.count.fetch_sub(1, Ordering::Release);
+        }
+    }
+
+    /// Whether I/O on `range` has to wait.
+    #[must_use]
+    pub fn hold_up(&self, range: Range) -> bool {
+        self.count.load(Ordering::Acquire) != 0
+            && self.lock().iter().any(|(_, orphan)| orphan.overlaps(range))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_overlaps_waits_and_only_until_the_answer() {
+        let orphans = Orphans::default();
+        let range = |start, end| Range { start, end };
+        assert!(!orphans.hold_up(Range::WHOLE));
+        orphans.adopt(7, range(4096, 8192));
+        assert!(orphans.hold_up(range(0, 4097)));
+        assert!(orphans.hold_up(range(8191, 9000)));
+        assert!(!orphans.hold_up(range(0, 4096)));
+        assert!(!orphans.hold_up(range(8192, 9000)));
+        assert!(orphans.hold_up(Range::WHOLE));
+        orphans.release(7);
+        assert!(!orphans.hold_up(Range::WHOLE));
+    }
+}

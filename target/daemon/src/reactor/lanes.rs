@@ -1,0 +1,248 @@
+//! A reactor's lanes: one for each device, or one for each connection where the provider needs it.
+
+use std::collections::VecDeque;
+
+use block::Engine;
+use transport::caps::AfterDestroy;
+use transport::cause::Cause;
+use transport::device::{CompletionQueue, Device, DeviceError, Stack, Wc};
+use transport::drain::State;
+use transport::lane::Lane;
+use transport::pool::Pool;
+use transport::wr::WrId;
+
+use crate::disk_buf::DiskBuf;
+use crate::limits::{CQ_DEPTH, RESERVE_BYTES, WC_BATCH, WC_BATCHES};
+use crate::reactor::platform::Source;
+use crate::reactor::{Reactor, Waiting};
+
+/// Memory and those that wait for it, first come first served.
+pub(crate) struct Store {
+    pub(crate) pool: Pool,
+    pub(crate) waiting: VecDeque<Waiting>,
+}
+
+impl Store {
+    fn new(pool: Pool) -> Self {
+        Self { pool, waiting: VecDeque::new() }
+    }
+}
+
+/// A lane and what the daemon keeps with it.
+pub(crate) struct LaneEntry<S: Stack> {
+    pub(crate) lane: Lane<S>,
+    /// For I/O.
+    pub(crate) data: Store,
+    /// For Connect and admin commands.
+    pub(crate) reserve: Store,
+    /// The device can, the provider's row says it may.
+    pub(crate) send_with_invalidate: bool,
+    /// For one connection only.
+    pub(crate) private: bool,
+    /// Connections on it.
+    pub(crate) connections: u32,
+    /// Its completion queue was asked for an event.
+    pub(crate) armed: bool,
+    /// Its completion queue must not be polled any more.
+    pub(crate) silent: bool,
+}
+
+impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E>
+where
+    <S::Device as Device<S>>::Mr: 'static,
+{
+    /// The lane for a connection on `device`.
+    pub(crate) fn lane_for(&mut self, device: &S::Device) -> Result<usize, DeviceError> {
+        let found = self.lanes.iter().find(|(_, l)| {
+            !l.private && !l.silent && l.lane.device().instance() == device.instance()
+        });
+        if let Some((index, _)) = found {
+            return Ok(index);
+        }
+        let settings = &self.shared.settings;
+        let caps = transport::caps::lookup(device.key());
+        let private = caps.private_lane();
+        let bytes = if private { settings.private_pool_bytes } else { settings.pool_bytes };
+        let lane = Lane::<S>::open(device.clone(), bytes, CQ_DEPTH)?;
+        let data = lane.pool().clone();
+        let reserve = lane.another_pool(RESERVE_BYTES)?;
+        let (start, len) = data.memory();
+        match self.disks.register_region(start, len) {
+            Ok(region) => data.set_fixed(Some(region.0)),
+            Err(error) => tracing::warn!(%error, "the pool is not registered with the disks' ring"),
+        }
+        let entry = LaneEntry {
+            send_with_invalidate: device.attr().send_with_invalidate && caps.send_with_invalidate,
+            lane,
+            data: Store::new(data),
+            reserve: Store::new(reserve),
+            private,
+            connections: 0,
+            armed: false,
+            silent: false,
+        };
+        let index = self.lanes.insert(entry);
+        let cq = self.lanes[index].lane.cq();
+        if let Err(error) = self.watch.watch(cq.event_fd(), Source::Lane(index)) {
+            tracing::error!(%error, "can't watch a completion channel");
+            self.lanes.remove(index);
+            return Err(DeviceError {
+                call: "epoll_ctl",
+                errno: error.raw_os_error().unwrap_or(0),
+            });
+        }
+        tracing::info!(
+            device = device.name(),
+            provider = caps.provider,
+            reactor = self.index,
+            pool_bytes = len,
+            "device in use"
+        );
+        Ok(index)
+    }
+}
+
+impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
+    /// Takes completions of every lane, a bounded number of each. Says whether there were any.
+    pub(crate) fn poll_lanes(&mut self) -> bool {
+        let mut worked = false;
+        for index in 0..self.lanes.capacity() {
+            if self.lanes.get(index).is_some_and(|l| !l.silent) {
+                worked |= self.poll_lane(index);
+            }
+        }
+        worked
+    }
+
+    fn poll_lane(&mut self, index: usize) -> bool {
+        let mut wcs = [Wc::EMPTY; WC_BATCH];
+        for batch in 0..WC_BATCHES {
+            let count = match self.lanes[index].lane.poll(&mut wcs) {
+                Ok(count) => count,
+                Err(error) => {
+                    self.lane_failed(index, error);
+                    return true;
+                }
+            };
+            for wc in &wcs[..count] {
+                self.completed(wc);
+            }
+            if count < wcs.len() {
+                return batch > 0 || count > 0;
+            }
+        }
+        true
+    }
+
+    fn completed(&mut self, wc: &Wc) {
+        let id = WrId::from_raw(wc.wr_id);
+        let Some((id, c)) = id.map(|id| (id, usize::from(id.connection))) else {
+            self.counters.stale_completions += 1;
+            return;
+        };
+        let Some(conn) = self.conns.get_mut(c) else {
+            self.counters.stale_completions += 1;
+            return;
+        };
+        let mut retired = std::mem::take(&mut self.retired);
+        conn.transport.handle_completion(wc, id, &mut retired);
+        self.retired = retired;
+        self.touch(c);
+        self.take_retired(c);
+    }
+
+    fn lane_failed(&mut self, index: usize, error: DeviceError) {
+        tracing::error!(%error, "a completion queue can't be polled");
+        self.lanes[index].silent = true;
+        self.close_lane(index, Cause::CompletionQueueError);
+    }
+
+    /// Closes every connection of a lane.
+    pub(crate) fn close_lane(&mut self, index: usize, cause: Cause) {
+        let slots: Vec<usize> =
+            self.conns.iter().filter(|(_, x)| x.lane == index).map(|(c, _)| c).collect();
+        for c in slots {
+            self.close(c, cause);
+        }
+    }
+
+    /// Serves those that wait for memory, in their order.
+    pub(crate) fn serve_waiting(&mut self) {
+        for index in 0..self.lanes.capacity() {
+            for reserved in [true, false] {
+                while let Some((c, i, buf)) = self.next_waiting(index, reserved) {
+                    self.got_buffer(c, i, buf);
+                    self.touch(c);
+                }
+            }
+        }
+    }
+
+    fn next_waiting(
+        &mut self,
+        index: usize,
+        reserved: bool,
+    ) -> Option<(usize, usize, transport::pool::Buf)> {
+        let lane = self.lanes.get_mut(index)?;
+        let store = if reserved { &mut lane.reserve } else { &mut lane.data };
+        loop {
+            let Waiting { conn, generation, command } = *store.waiting.front()?;
+            let waiter = self.conns.get(conn).filter(|x| x.generation == generation);
+            let waiter = waiter.and_then(|x| x.commands.get(command));
+            let Some(waiter) = waiter else {
+                store.waiting.pop_front();
+                continue;
+            };
+            let buf = store.pool.take(waiter.len)?;
+            store.waiting.pop_front();
+            return Some((conn, command, buf));
+        }
+    }
+
+    /// Asks every completion queue for an event. What completed before raises none: poll again.
+    pub(crate) fn arm_lanes(&mut self) {
+        for (_, entry) in &mut self.lanes {
+            if entry.armed || entry.silent {
+                continue;
+            }
+            match entry.lane.cq().arm() {
+                Ok(()) => entry.armed = true,
+                Err(error) => tracing::error!(%error, "can't arm a completion queue"),
+            }
+        }
+    }
+
+    /// A completion channel is readable.
+    pub(crate) fn lane_event(&mut self, index: usize) {
+        let Some(entry) = self.lanes.get_mut(index) else { return };
+        match entry.lane.cq().take_events() {
+            Ok(count) if count > 0 => entry.armed = false,
+            Ok(_) => {}
+            Err(error) => tracing::error!(%error, "a completion channel failed"),
+        }
+    }
+
+    /// A connection on a lane changed its state: some providers' queues must not be polled then.
+    pub(crate) fn look_at_lane(&mut self, c: usize) {
+        let conn = &self.conns[c];
+        let entry = &mut self.lanes[conn.lane];
+        if entry.lane.caps().after_destroy == AfterDestroy::MustNotPoll
+            && conn.transport.state() >= State::Destroying
+        {
+            entry.silent = true;
+        }
+    }
+
+    /// Gives up a lane that nobody needs: a private one, or one of a device that is gone.
+    pub(crate) fn drop_lane_if_unused(&mut self, index: usize) {
+        let unused = |l: &LaneEntry<S>| l.connections == 0 && (l.private || l.silent);
+        if self.lanes.get(index).is_some_and(unused) {
+            let mut entry = self.lanes.remove(index);
+            self.watch.unwatch(entry.lane.cq().event_fd());
+            if let Some(region) = entry.data.pool.fixed() {
+                self.disks.unregister_region(block::FixedRegion(region));
+            }
+            tracing::info!(device = entry.lane.device().name(), "device no longer in use");
+        }
+    }
+}

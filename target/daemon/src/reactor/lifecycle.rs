@@ -1,0 +1,446 @@
+//! A connection's birth and end on its reactor.
+
+use std::collections::VecDeque;
+
+use block::Engine;
+use nvme::rdma::{AcceptPrivateData, CmReject};
+use nvme::{Qid, Queue};
+use slab::Slab;
+use transport::cause::Cause;
+use transport::connection::Connection;
+use transport::device::{AcceptParams, CmId, Device, QpCaps, Stack};
+use transport::drain::State;
+use transport::pool::{Pool, RecvBuf};
+use transport::reaper::{Job, Outcome};
+use transport::wr::{Door, Memory, Retired, WrKind};
+
+use crate::clock::transport_now;
+use crate::disk_buf::DiskBuf;
+use crate::limits::READ_DEPTH_MAX;
+use crate::reactor::Reactor;
+use crate::reactor::message::{Incoming, Message};
+use crate::reactor::platform::Source;
+use crate::reactor::queue::{Conn, Role, send_wr_max};
+use crate::reactor::timers::{Armed, Target};
+use crate::token::Name;
+
+/// RNR retries without end: a peer that is slow to post receives is not dead.
+const RNR_RETRY_FOREVER: u8 = 7;
+
+impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E>
+where
+    <S::Device as Device<S>>::Mr: 'static,
+{
+    /// Takes a connection request in, or refuses it.
+    pub(crate) fn connect(&mut self, incoming: Incoming<S>) {
+        let Incoming { request, device, port, claim, ticket } = incoming;
+        let peer = request.peer;
+        let Ok(claim) = claim.admit(self.shared.settings.queue_depth_max) else {
+            let reject = claim.admit(self.shared.settings.queue_depth_max).err();
+            tracing::warn!(%peer, ?reject, "refused: the queue is too large or too small");
+            return self.refuse(request.id, reject.unwrap_or(CmReject::NoResources));
+        };
+        if self.stopping {
+            return self.refuse(request.id, CmReject::NoResources);
+        }
+        let lane = match self.lane_for(&device) {
+            Ok(lane) => lane,
+            Err(error) => {
+                tracing::error!(device = device.name(), %error, "can't use the device; if it is out \
+                    of memory, raise RLIMIT_MEMLOCK or lower limits.pool");
+                return self.refuse(request.id, CmReject::NoResources);
+            }
+        };
+        let depth = u32::from(claim.entries);
+        let qp_caps =
+            QpCaps { send_wr_max: send_wr_max(depth), recv_wr_max: depth, recv_sge_max: 2 };
+        if qp_caps.send_wr_max > device.attr().max_qp_wr || !self.lanes[lane].lane.claim(qp_caps) {
+            tracing::warn!(%peer, "refused: no room on the device for another queue pair");
+            return self.refuse(request.id, CmReject::NoResources);
+        }
+        let in_capsule =
+            if claim.qid == Qid::ADMIN { 0 } else { self.shared.settings.in_capsule_bytes };
+        let Some(memory) = QueueMemory::take(&self.lanes[lane].data.pool, depth, in_capsule) else {
+            tracing::warn!(%peer, "refused: the pool has no room for another queue");
+            self.lanes[lane].lane.unclaim(qp_caps);
+            return self.refuse(request.id, CmReject::NoResources);
+        };
+        let generation = self.next_generation();
+        let entry = self.conns.vacant_entry();
+        let c = entry.key();
+        let Ok(slot) = u16::try_from(c) else {
+            return self.refuse(request.id, CmReject::NoResources);
+        };
+        let name = Name { reactor: self.index, slot: u32::from(slot), generation };
+        let now = transport_now(self.now);
+        let lane_ref = &self.lanes[lane].lane;
+        let transport =
+            match Connection::create(now, lane_ref, request.id, name.into(), slot, qp_caps) {
+                Ok(transport) => transport,
+                Err((error, id)) => {
+                    tracing::warn!(%peer, %error, "refused: no queue pair");
+                    self.lanes[lane].lane.unclaim(qp_caps);
+                    return self.refuse(id, CmReject::NoResources);
+                }
+            };
+        let read_depth = u32::from(request.initiator_depth)
+            .min(device.attr().max_qp_init_rd_atom)
+            .clamp(1, READ_DEPTH_MAX);
+        let in_capsule = u32::try_from(in_capsule).unwrap_or(0);
+        entry.insert(Conn {
+            generation,
+            transport,
+            lane,
+            queue: Queue::new(claim, in_capsule),
+            role: Role::Fresh,
+            port,
+            peer,
+            local: request.local,
+            ticket,
+            since: self.now,
+            watched: false,
+            closing: false,
+            touched: false,
+            armed: Armed::default(),
+            commands: Slab::with_capacity(depth as usize),
+            connecting: None,
+            responses: memory.responses,
+            spare: memory.spare,
+            capsules: VecDeque::with_capacity(depth as usize),
+            completions: VecDeque::new(),
+            reads_out: 0,
+            read_depth,
+            reads: VecDeque::with_capacity(depth as usize),
+            backend: 0,
+            capsules_seen: 0,
+        });
+        self.lanes[lane].connections += 1;
+        self.counters.connections_accepted += 1;
+        self.accept(c, memory.receives, read_depth);
+    }
+
+    fn accept(&mut self, c: usize, receives: Vec<RecvBuf>, read_depth: u32) {
+        let now = transport_now(self.now);
+        let mut retired = std::mem::take(&mut self.retired);
+        let conn = &mut self.conns[c];
+        for receive in receives {
+            // There are as many receives as the queue pair has room for.
+            let _ = conn.transport.recv(receive);
+        }
+        conn.transport.flush(now, &mut retired);
+        if let Some(id) = conn.transport.id() {
+            match self.watch.watch(id.event_fd(), Source::Cm(c)) {
+                Ok(()) => conn.watched = true,
+                Err(error) => {
+                    tracing::error!(%error, "can't watch a connection's CM channel");
+                    conn.transport.close(now, Cause::OutOfResources, &mut retired);
+                }
+            }
+        }
+        let crqsize = conn.queue.entries();
+        let private_data = AcceptPrivateData { crqsize }.emit();
+        let params = AcceptParams {
+            private_data: &private_data,
+            responder_resources: 0,
+            initiator_depth: u8::try_from(read_depth).unwrap_or(u8::MAX),
+            rnr_retry_count: RNR_RETRY_FOREVER,
+        };
+        if conn.transport.is_posting() {
+            conn.transport.accept(now, &params, &mut retired);
+        }
+        self.retired = retired;
+        self.touch(c);
+        self.take_retired(c);
+    }
+}
+
+/// What a queue holds for its whole life, taken before it is accepted: so no response, and no
+/// capsule, ever waits for memory that I/O of others has.
+struct QueueMemory {
+    receives: Vec<RecvBuf>,
+    responses: Vec<transport::pool::Buf>,
+    spare: Vec<transport::pool::Buf>,
+}
+
+impl QueueMemory {
+    fn take(pool: &Pool, depth: u32, in_capsule: usize) -> Option<Self> {
+        let data = || if in_capsule > 0 { pool.take(in_capsule).map(Some) } else { Some(None) };
+        let receives = (0..depth)
+            .map(|_| Some(RecvBuf { capsule: pool.take_slot()?, data: data()? }))
+            .collect::<Option<_>>()?;
+        let responses = (0..depth).map(|_| pool.take_slot()).collect::<Option<_>>()?;
+        let spares = if in_capsule > 0 { depth } else { 0 };
+        let spare = (0..spares).map(|_| pool.take(in_capsule)).collect::<Option<_>>()?;
+        Some(Self { receives, responses, spare })
+    }
+}
+
+impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
+    fn refuse(&mut self, id: S::Id, reject: CmReject) {
+        self.counters.connections_refused += 1;
+        let private_data = reject.emit().to_vec();
+        (self.shared.reap)(Job::Refuse { id, private_data }, std::sync::Arc::new(|_| {}));
+    }
+
+    /// Closes a connection now.
+    pub(crate) fn close(&mut self, c: usize, cause: Cause) {
+        let now = transport_now(self.now);
+        let mut retired = std::mem::take(&mut self.retired);
+        self.conns[c].transport.close(now, cause, &mut retired);
+        self.retired = retired;
+        self.touch(c);
+        self.take_retired(c);
+    }
+
+    /// Closes a connection after the responses that are on their way.
+    pub(crate) fn finish(&mut self, c: usize, cause: Cause) {
+        let now = transport_now(self.now);
+        let mut retired = std::mem::take(&mut self.retired);
+        let conn = &mut self.conns[c];
+        conn.transport.set_backend(
+            now,
+            u32::try_from(conn.commands.len()).unwrap_or(u32::MAX),
+            &mut retired,
+        );
+        conn.transport.finish(now, cause, &mut retired);
+        self.retired = retired;
+        self.touch(c);
+        self.take_retired(c);
+    }
+
+    /// Gives what left the in-flight table back to where it belongs.
+    pub(crate) fn take_retired(&mut self, c: usize) {
+        // Handling one may retire more: they are appended and taken in their turn.
+        while !self.retired.is_empty() {
+            let mut batch =
+                std::mem::replace(&mut self.retired, std::mem::take(&mut self.spare_retired));
+            for retired in batch.drain(..) {
+                self.retire(c, retired);
+            }
+            self.spare_retired = batch;
+        }
+    }
+
+    fn retire(&mut self, c: usize, retired: Retired) {
+        let succeeded = retired.succeeded();
+        let i = usize::try_from(retired.context).unwrap_or(usize::MAX);
+        match (retired.kind, retired.memory) {
+            (WrKind::Recv, Memory::Recv(recv)) => {
+                if let Door::Completed { byte_len, .. } = retired.door
+                    && succeeded
+                {
+                    self.received(c, recv, byte_len);
+                }
+            }
+            (WrKind::Send, Memory::Buf(slot)) => self.response_slot(c, slot),
+            (WrKind::Read, Memory::Buf(buf)) => self.read_retired(c, i, buf, succeeded),
+            // The data was on its way to the host: its buffer goes back to the pool.
+            (WrKind::Write | WrKind::Recv, Memory::Buf(buf)) => drop(buf),
+            (WrKind::Send | WrKind::Write | WrKind::Read, Memory::Recv(recv)) => drop(recv),
+        }
+    }
+
+    /// Puts a connection on the list of those to look at in this tick.
+    pub(crate) fn touch(&mut self, c: usize) {
+        if let Some(conn) = self.conns.get_mut(c).filter(|conn| !conn.touched) {
+            conn.touched = true;
+            self.touched.push(c);
+        }
+    }
+
+    /// Looks at a connection after everything that happened to it in this tick.
+    pub(crate) fn settle(&mut self, c: usize) {
+        let now = transport_now(self.now);
+        let Some(conn) = self.conns.get_mut(c) else { return };
+        conn.touched = false;
+        let mut retired = std::mem::take(&mut self.retired);
+        conn.transport.settle(now, &mut retired);
+        self.retired = retired;
+        self.take_retired(c);
+        self.waiting_capsules(c);
+        let mut retired = std::mem::take(&mut self.retired);
+        let conn = &mut self.conns[c];
+        if conn.transport.has_posts() {
+            conn.transport.flush(now, &mut retired);
+        }
+        if conn.is_ending() {
+            let holding = conn.backend_count();
+            conn.transport.set_backend(now, holding, &mut retired);
+        }
+        self.retired = retired;
+        self.take_retired(c);
+        self.follow(c);
+    }
+
+    /// Follows a connection's drain.
+    fn follow(&mut self, c: usize) {
+        let conn = &mut self.conns[c];
+        let ends = conn.transport.state() >= State::Closing;
+        if ends && !conn.closing {
+            self.begin_end(c);
+        }
+        self.look_at_lane(c);
+        let conn = &mut self.conns[c];
+        if conn.watched && !conn.transport.watches_cm() {
+            conn.watched = false;
+            if let Some(id) = conn.transport.id() {
+                self.watch.unwatch(id.event_fd());
+            }
+        }
+        while let Some(job) = self.conns[c].transport.poll_job() {
+            self.shared.reap(self.index, job);
+        }
+        if self.conns[c].transport.is_finished() {
+            self.end(c);
+            return;
+        }
+        let conn = &mut self.conns[c];
+        let handshake = conn.handshake_deadline(self.shared.settings.handshake);
+        let deadline = conn.transport.timeout().map(|at| at.0).into_iter().chain(handshake).min();
+        let target = Target::Connection(c, conn.generation);
+        self.timers.arm(&mut conn.armed, deadline, target);
+    }
+
+    /// What is done once, when nothing is posted any more.
+    fn begin_end(&mut self, c: usize) {
+        let name = self.name(c);
+        let conn = &mut self.conns[c];
+        conn.closing = true;
+        conn.ticket.set_closing();
+        conn.capsules.clear();
+        conn.completions.clear();
+        conn.reads.clear();
+        if let Some(permit) = conn.connecting.take() {
+            conn.queue.abandon(permit);
+        }
+        self.purge_unsubmitted(name, c);
+        self.adopt_writes(c);
+        let conn = &self.conns[c];
+        match conn.role {
+            Role::Admin(slot) => self.admin_gone(slot),
+            Role::Io(_) | Role::Fresh => {}
+        }
+    }
+
+    /// Operations that no disk has seen yet are forgotten: they must not land later.
+    fn purge_unsubmitted(&mut self, name: Name, c: usize) {
+        let generation = name.generation;
+        let ours = |held: &crate::reactor::disks::HeldUp| {
+            held.token.conn == c && held.token.generation == generation
+        };
+        let mut dropped = Vec::new();
+        for list in [&mut self.held_up, &mut self.refused] {
+            dropped.extend(list.iter().filter(|held| ours(held)).map(|held| held.token.command));
+            list.retain(|held| !ours(held));
+        }
+        for i in dropped {
+            self.conns[c].backend -= 1;
+            self.drop_command(c, i);
+        }
+        // Commands that no disk and no device has go too.
+        let conn = &self.conns[c];
+        let idle: Vec<usize> =
+            conn.commands.iter().filter(|(_, x)| x.is_idle()).map(|(i, _)| i).collect();
+        for i in idle {
+            self.drop_command(c, i);
+        }
+    }
+
+    /// Writes that a disk has not answered yet hold up what overlaps them.
+    fn adopt_writes(&mut self, c: usize) {
+        let conn = &self.conns[c];
+        for (i, command) in &conn.commands {
+            if let Some((disk, range)) = command.changes() {
+                let token = crate::reactor::disks::DiskToken {
+                    conn: c,
+                    command: i,
+                    generation: conn.generation,
+                };
+                self.shared.disk(disk).orphans.adopt(token.to_raw(), range);
+            }
+        }
+    }
+
+    /// Nothing of a connection is left.
+    fn end(&mut self, c: usize) {
+        let name = self.name(c);
+        let mut conn = self.conns.remove(c);
+        for mut command in conn.commands.drain() {
+            if let Some(permit) = command.permit.take() {
+                conn.queue.abandon(permit);
+            }
+        }
+        let report = conn.transport.report(transport_now(self.now));
+        self.shared.drains.ended(self.now, conn.peer, conn.queue.qid(), &report);
+        if let Role::Io(controller) = conn.role {
+            self.shared.send(controller, Message::QueueGone { controller, queue: name });
+        }
+        let lane = &mut self.lanes[conn.lane];
+        lane.connections -= 1;
+        lane.lane.unclaim(conn.transport.qp_caps());
+        let index = conn.lane;
+        drop(conn);
+        self.drop_lane_if_unused(index);
+    }
+
+    /// A reaper is done with something.
+    pub(crate) fn reaped(&mut self, outcome: Outcome) {
+        let (Outcome::QpDestroyed { token, .. } | Outcome::IdDestroyed { token }) = &outcome;
+        let Some(c) = self.find(Name::from(*token)) else { return };
+        let now = transport_now(self.now);
+        let mut retired = std::mem::take(&mut self.retired);
+        self.conns[c].transport.handle_outcome(now, outcome, &mut retired);
+        self.retired = retired;
+        self.touch(c);
+        self.take_retired(c);
+    }
+
+    /// Reads a connection's CM channel.
+    pub(crate) fn cm_event(&mut self, c: usize) {
+        let now = transport_now(self.now);
+        loop {
+            let Some(conn) = self.conns.get_mut(c) else { return };
+            if !conn.transport.watches_cm() {
+                return;
+            }
+            let Some(id) = conn.transport.id() else { return };
+            let mut retired = std::mem::take(&mut self.retired);
+            let more = match id.next_event() {
+                Ok(Some(event)) => {
+                    conn.transport.handle_cm_event(now, event, &mut retired);
+                    true
+                }
+                Ok(None) => false,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection's CM channel failed");
+                    conn.transport.close(now, Cause::PeerDisconnected, &mut retired);
+                    false
+                }
+            };
+            self.retired = retired;
+            self.touch(c);
+            self.take_retired(c);
+            if !more {
+                return;
+            }
+        }
+    }
+
+    /// A connection's deadline.
+    pub(crate) fn connection_due(&mut self, c: usize) {
+        let now = transport_now(self.now);
+        let conn = &mut self.conns[c];
+        let handshake = conn.handshake_deadline(self.shared.settings.handshake);
+        if handshake.is_some_and(|at| self.now >= at) && conn.transport.state() <= State::Live {
+            tracing::warn!(peer = %conn.peer, "no Connect command came in time");
+            self.counters.handshakes_timed_out += 1;
+            self.close(c, Cause::Idle);
+            return;
+        }
+        let mut retired = std::mem::take(&mut self.retired);
+        conn.transport.handle_timeout(now, &mut retired);
+        self.retired = retired;
+        self.touch(c);
+        self.take_retired(c);
+    }
+}

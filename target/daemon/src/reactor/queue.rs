@@ -1,0 +1,108 @@
+//! One NVMe queue on one RDMA connection.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use nvme::{Completion, Permit, Queue};
+use slab::Slab;
+use transport::connection::Connection;
+use transport::device::{QpCaps, Stack};
+use transport::drain::State;
+use transport::pool::{Buf, RecvBuf};
+
+use crate::admission::Ticket;
+use crate::reactor::command::Command;
+use crate::reactor::timers::Armed;
+use crate::token::Name;
+
+/// Whose queue it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Nobody's yet.
+    Fresh,
+    /// The admin queue of a controller of this reactor, by slot.
+    Admin(usize),
+    /// An I/O queue of a controller, wherever that lives.
+    Io(Name),
+}
+
+/// Work requests of the send queue for a queue of `depth` commands.
+pub(crate) fn send_wr_max(depth: u32) -> u32 {
+    2 * depth       // an RDMA READ or WRITE, and the SEND behind it, of each command
+        + depth // SENDs that the host acted on before their completion was polled
+}
+
+/// A connection and its queue.
+pub(crate) struct Conn<S: Stack> {
+    pub(crate) generation: u32,
+    pub(crate) transport: Connection<S>,
+    pub(crate) lane: usize,
+    pub(crate) queue: Queue,
+    pub(crate) role: Role,
+    pub(crate) port: u16,
+    pub(crate) peer: SocketAddr,
+    pub(crate) local: SocketAddr,
+    pub(crate) ticket: Ticket,
+    pub(crate) since: Duration,
+    /// The CM id's channel is watched.
+    pub(crate) watched: bool,
+    /// What has to be done once at the beginning of the end was done.
+    pub(crate) closing: bool,
+    /// On the reactor's list of connections to look at in this tick.
+    pub(crate) touched: bool,
+    pub(crate) armed: Armed,
+    pub(crate) commands: Slab<Command>,
+    /// Connect on its way to the controller's owner.
+    pub(crate) connecting: Option<Permit>,
+    /// Free response slots.
+    pub(crate) responses: Vec<Buf>,
+    /// Free buffers for in-capsule data, one for each command that may hold one.
+    pub(crate) spare: Vec<Buf>,
+    /// Capsules that wait for room on the send queue.
+    pub(crate) capsules: VecDeque<(RecvBuf, u32)>,
+    /// Answers that wait for a response slot.
+    pub(crate) completions: VecDeque<Completion>,
+    pub(crate) reads_out: u32,
+    pub(crate) read_depth: u32,
+    /// Commands that wait for their turn to READ.
+    pub(crate) reads: VecDeque<usize>,
+    /// Disk operations out.
+    pub(crate) backend: u32,
+    pub(crate) capsules_seen: u64,
+}
+
+impl<S: Stack> Conn<S> {
+    /// Room on the send queue for one more command, whatever it will need.
+    pub(crate) fn has_room(&self, send_out: u64) -> bool {
+        let QpCaps { send_wr_max, .. } = self.transport.qp_caps();
+        let commands = self.commands.len() as u64 + self.completions.len() as u64 + 1;
+        send_out + 2 * commands <= u64::from(send_wr_max)
+    }
+
+    /// Its memory comes from the lane's reserve: it must never wait behind I/O.
+    pub(crate) fn is_reserved(&self) -> bool {
+        !matches!(self.role, Role::Io(_))
+    }
+
+    pub(crate) fn is_ending(&self) -> bool {
+        self.transport.state() > State::Live
+    }
+}
+
+impl<S: Stack> Conn<S> {
+    /// When a Connect command must have been granted.
+    pub(crate) fn handshake_deadline(&self, handshake: Duration) -> Option<Duration> {
+        (self.role == Role::Fresh && !self.is_ending()).then(|| self.since + handshake)
+    }
+
+    /// Commands that the close waits for: in an orderly one all that will still be answered, later
+    /// only what a disk has.
+    pub(crate) fn backend_count(&self) -> u32 {
+        if self.transport.state() < State::Closing {
+            u32::try_from(self.commands.len()).unwrap_or(u32::MAX)
+        } else {
+            self.backend
+        }
+    }
+}
