@@ -45,6 +45,13 @@ struct Attached {
 }
 
 /// An engine on an io_uring of its own; not `Send`: it belongs to the thread that started it.
+///
+/// ```compile_fail,E0277
+/// fn to_another_thread(_: impl Send) {}
+/// fn wrong(engine: block::UringEngine<block::AlignedBuf>) {
+///     to_another_thread(engine);
+/// }
+/// ```
 pub struct UringEngine<B: IoBuf> {
     kernel: Kernel,
     slots: Slots<B>,

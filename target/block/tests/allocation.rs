@@ -93,9 +93,9 @@ fn allocations_when_warm(bench: &Bench, kind: EngineKind, skew: usize) -> u64 {
         assert!(engine.submit(&bench.disk, u64::try_from(token).unwrap(), request).is_ok());
     }
     buffers.extend(bed::run_all(&mut engine).into_iter().filter_map(|done| done.buf));
-    carry_out(bench, &mut engine, &mut buffers, &mut completions, 400);
+    carry_out(bench, &mut engine, &mut buffers, &mut completions, 200);
     let before = ALLOCATIONS.load(Ordering::SeqCst);
-    carry_out(bench, &mut engine, &mut buffers, &mut completions, 2000);
+    carry_out(bench, &mut engine, &mut buffers, &mut completions, 600);
     ALLOCATIONS.load(Ordering::SeqCst) - before
 }
 

@@ -4,6 +4,7 @@
 mod bed;
 
 use std::fs::OpenOptions;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::process::Command;
@@ -11,13 +12,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bed::{
-    BOTH, LoopDevice, POISON, TestBuf, engine_of, every_kind, file_bench, loop_bench, memory_bench,
-    run_all, skipped, sleep_until_event,
+    BOTH, Bench, LoopDevice, POISON, TestBuf, engine_of, every_kind, file_bench, loop_bench,
+    memory_bench, run_all, skipped,
 };
 use block::{
     Completion, Direct, Disk, DiskKind, DiskSpec, Engine, EngineKind, IoErrorKind, OpenError,
     Refused, Request, SystemEngine,
 };
+use rustix::event::epoll;
 
 const DISK_BYTES: u64 = 1 << 20;
 
@@ -225,6 +227,11 @@ fn a_full_file_system_is_no_space_and_the_buffer_comes_back() {
 fn a_failing_device_is_a_medium_error() {
     for kind in BOTH {
         let Some(bench) = loop_bench(DISK_BYTES, 512, Direct::Auto) else { return };
+        // Or a failing backing file gives zeroes instead of an error (Linux 6.1).
+        let direct = Command::new("losetup").arg("--direct-io=on").arg(device_of(&bench)).status();
+        if !direct.is_ok_and(|status| status.success()) {
+            return skipped::<()>("a failing device", "no direct I/O below").unwrap_or(());
+        }
         let backing = bench.file.as_ref().unwrap();
         OpenOptions::new().write(true).open(backing).unwrap().set_len(0).unwrap();
         let mut engine = engine_of(kind, 4);
@@ -232,6 +239,12 @@ fn a_failing_device_is_a_medium_error() {
         assert_eq!(completion.result.unwrap_err().kind, IoErrorKind::MediumError);
         assert!(completion.buf.is_some());
     }
+}
+
+/// The path of a loop device, from the description of its disk.
+fn device_of(bench: &Bench) -> String {
+    let path = bench.name.split([' ', ',']).find(|word| word.starts_with("/dev/"));
+    path.unwrap().to_owned()
 }
 
 /// Flushes a device has been asked for since it began (`Documentation/block/stat.rst`, field 16).
@@ -244,8 +257,8 @@ fn flushes(device: &str) -> u64 {
 fn fua_and_flush_reach_the_device_and_plain_writes_ask_for_nothing() {
     for kind in BOTH {
         let Some(bench) = loop_bench(DISK_BYTES, 512, Direct::On) else { return };
-        let device = bench.name.split([' ', ',']).find_map(|word| word.strip_prefix("/dev/"));
-        let device = device.unwrap();
+        let path = device_of(&bench);
+        let device = path.strip_prefix("/dev/").unwrap();
         assert!(bench.disk.geometry().features.volatile_cache, "a loop device has a cache");
         let mut engine = engine_of(kind, 4);
         let mut flushes_of = |request| {
@@ -342,19 +355,31 @@ fn a_released_disk_is_closed_once_its_operations_are_done() {
     }
 }
 
+fn sleep_until_edge(epoll: &OwnedFd) {
+    let mut events = Vec::with_capacity(1);
+    let patience = rustix::event::Timespec { tv_sec: 20, tv_nsec: 0 };
+    let spare = rustix::buffer::spare_capacity(&mut events);
+    let count = epoll::wait(epoll, spare, Some(&patience)).unwrap();
+    assert_eq!(count, 1, "no wakeup in 20 s");
+}
+
 #[test]
 fn the_eventfd_wakes_a_sleeper_and_memory_disks_need_no_wakeup() {
     for kind in BOTH {
         let bench = file_bench(DISK_BYTES, Direct::Auto, 512);
         let mut engine = engine_of(kind, 4);
         let mut completions = Vec::new();
+        // Edge-triggered and never read, as a reactor has it.
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
+        let edge = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        epoll::add(&epoll, engine.event_fd(), epoll::EventData::new_u64(1), edge).unwrap();
         for _ in 0..200 {
             assert!(engine.submit(&bench.disk, 1, read(4096, 0)).is_ok());
             engine.flush_submissions();
             completions.clear();
             while engine.poll(&mut completions) == 0 {
                 if !engine.has_ready() {
-                    sleep_until_event(&engine);
+                    sleep_until_edge(&epoll);
                 }
             }
         }

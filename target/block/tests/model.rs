@@ -10,7 +10,7 @@ use bed::{BOTH, Bench, Dice, POISON, RegionMemory, TestBuf, engine_of, every_kin
 use block::{Engine, EngineKind, Request, SystemEngine};
 
 const DISK_BYTES: u64 = 4 << 20;
-const ROUNDS: u32 = 120;
+const ROUNDS: u32 = 60;
 const LANES: u64 = 8;
 
 /// What the disk should hold; `None` where it may hold anything (after a discard).
@@ -78,7 +78,7 @@ impl Run<'_> {
         let count = 1 + self.dice.below((blocks - first).min(most));
         let (offset_bytes, bytes) = (base + first * block, count * block);
         let (at, len) = (usize::try_from(offset_bytes).unwrap(), usize::try_from(bytes).unwrap());
-        let fua = self.dice.below(4) == 0;
+        let fua = self.dice.below(8) == 0;
         match self.dice.below(10) {
             0..4 => {
                 let (buf, spare) = self.buffer(len);

@@ -77,7 +77,7 @@ fn pattern(number: u64) -> u8 {
     0x30 + u8::try_from(number).unwrap()
 }
 
-/// Drops an engine whose writes are stuck; returns the drops of its buffers.
+/// Drops an engine whose writes are stuck, and thaws.
 fn drop_with_writes_stuck(kind: EngineKind, disk: &Arc<Disk>, freezer: &mut Freezer) {
     let drops = Arc::new(AtomicUsize::new(0));
     let mut engine = engine_of(kind, 16);
@@ -98,15 +98,18 @@ fn drop_with_writes_stuck(kind: EngineKind, disk: &Arc<Disk>, freezer: &mut Free
     let begun = Instant::now();
     drop(engine);
     assert!(begun.elapsed() < Duration::from_secs(10), "{kind:?}: the wait is bounded");
-    assert_eq!(block::leaked_operations() - leaked_before, WRITES, "{kind:?}: counted");
-    assert_eq!(drops.load(Ordering::SeqCst), 0, "{kind:?}: never freed");
+    // Linux 6.1 cancels writes that wait behind the stuck one: those come back, unwritten.
+    let leaked = block::leaked_operations() - leaked_before;
+    let came_back = drops.load(Ordering::SeqCst);
+    assert!(leaked >= 1, "{kind:?}: a stuck write is counted");
+    assert_eq!(leaked, WRITES - u64::try_from(came_back).unwrap(), "{kind:?}: each one is counted");
 
     // Whoever asks for memory now must not be given that of the stuck writes.
     let other: Vec<TestBuf> = (0..256).map(|_| TestBuf::new(LEN, 0, &Arc::default())).collect();
     freezer.thaw();
     std::thread::sleep(Duration::from_millis(500));
     drop(other);
-    assert_eq!(drops.load(Ordering::SeqCst), 0, "{kind:?}: not even when they come back");
+    assert_eq!(drops.load(Ordering::SeqCst), came_back, "{kind:?}: leaked for ever");
 }
 
 fn stored(path: &Path) -> Vec<u8> {
@@ -131,7 +134,7 @@ fn memory_of_stuck_writes_is_leaked_counted_and_left_alone() {
                 let whole = found.iter().all(|byte| *byte == pattern(number));
                 let none = found.iter().all(|byte| *byte == 0);
                 assert!(whole || none, "{kind:?} {direct:?}: write {number} has other bytes");
-                if kind == EngineKind::Threads {
+                if kind == EngineKind::Threads || number == 0 {
                     assert!(whole, "{kind:?} {direct:?}: write {number} was carried out");
                 }
                 eprintln!("{kind:?} {direct:?}: write {number} stored: {whole}");

@@ -1,6 +1,7 @@
 //! What the engine's thread and its workers share, and what a worker does.
 
 use std::collections::VecDeque;
+use std::mem::ManuallyDrop;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -11,7 +12,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use super::calls;
 use crate::bounce::BouncePool;
 use crate::buffer::IoBuf;
-use crate::disk::{Backing, Disk};
+use crate::disk::{Backing, Disk, Opened};
 use crate::error::{EngineError, IoError, IoErrorKind};
 use crate::operation::{Operation, Progress};
 use crate::request::Completion;
@@ -22,26 +23,15 @@ pub(super) struct Job<B> {
     pub(super) disk: Arc<Disk>,
 }
 
-// SAFETY: `IoBuf` lets another thread use the memory; a worker never drops an operation or its buffer
-// (`NeverUnwinds`): both go back to the engine's thread in `done`, or are forgotten.
+// SAFETY: `IoBuf` lets another thread use the memory; a worker never drops an operation or its buffer:
+// they go back to the engine's thread in `done`, or are forgotten, also by a panic (`carry_out`).
 #[allow(unsafe_code, reason = "buffers need not be Send: see IoBuf")]
 unsafe impl<B: IoBuf> Send for Job<B> {}
-
-/// Ends the process when a worker panics: unwinding would drop a buffer on the wrong thread.
-struct NeverUnwinds;
-
-impl Drop for NeverUnwinds {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            std::process::abort();
-        }
-    }
-}
 
 /// A completion on its way back.
 struct Done<B>(Completion<B>);
 
-// SAFETY: as for `Job`: only the engine's thread takes it out.
+// SAFETY: as for `Job`: only the engine's thread takes it out, in `collect` or `stop`.
 #[allow(unsafe_code, reason = "buffers need not be Send: see IoBuf")]
 unsafe impl<B: IoBuf> Send for Done<B> {}
 
@@ -131,14 +121,16 @@ impl<B: IoBuf> Shared<B> {
         }
         state.abandoned = true;
         let leaked = state.running;
+        let answered = std::mem::take(&mut state.done);
         drop(state);
+        // Here, and not with the last worker: buffers are dropped by the engine's thread only.
         drop(unbegun);
+        drop(answered);
         leaked
     }
 
     /// A worker's life.
     pub(super) fn work(&self) {
-        let _guard = NeverUnwinds;
         let mut pool = BouncePool::new();
         while let Some(job) = self.next_job() {
             let completion = carry_out(job, &mut pool);
@@ -179,21 +171,32 @@ impl<B: IoBuf> Shared<B> {
 }
 
 /// Carries an operation out to its end with system calls.
+///
+/// A panic would leak the operation: its buffer is never dropped on this thread.
 fn carry_out<B: IoBuf>(job: Job<B>, pool: &mut BouncePool) -> Completion<B> {
-    let Job { mut operation, disk } = job;
-    let Backing::File(opened) = disk.backing() else {
-        return operation.answer(Err(IoError::local(IoErrorKind::Other)), pool);
+    let Job { operation, disk } = job;
+    let mut operation = ManuallyDrop::new(operation);
+    let outcome = match disk.backing() {
+        Backing::File(opened) => run_steps(&mut operation, &disk, opened, pool),
+        // Answered by `submit`.
+        Backing::Ram(_) | Backing::Null => Err(IoError::local(IoErrorKind::Other)),
     };
+    ManuallyDrop::into_inner(operation).answer(outcome, pool)
+}
+
+fn run_steps<B: IoBuf>(
+    operation: &mut Operation<B>,
+    disk: &Disk,
+    opened: &Opened,
+    pool: &mut BouncePool,
+) -> Result<(), IoError> {
     // Bounded: every step moves bytes, learns a refusal or counts towards IDLE_STEPS_MAX.
     loop {
-        let step = match operation.next_step(&disk, opened, pool) {
-            Ok(step) => step,
-            Err(error) => return operation.answer(Err(error), pool),
-        };
+        let step = operation.next_step(disk, opened, pool)?;
         let result = calls::run(opened, &step);
-        match operation.advance(&disk, opened, result) {
+        match operation.advance(disk, opened, result) {
             Progress::Again => {}
-            Progress::Done(outcome) => return operation.answer(outcome, pool),
+            Progress::Done(outcome) => return outcome,
         }
     }
 }
