@@ -136,7 +136,6 @@ impl Properties {
             self.cc = cc;
             return Ok(self.enable(cc));
         }
-        let old_shn = self.cc & CC_SHN;
         self.cc = cc;
         if was_enabled && !enable {
             if self.ready {
@@ -145,11 +144,7 @@ impl Properties {
             self.disabled();
             return Ok(Transition::Disabled);
         }
-        if cc & CC_SHN != CC_SHN_NONE
-            && old_shn == CC_SHN_NONE
-            && self.shutdown == Shutdown::None
-            && !self.failed
-        {
+        if cc & CC_SHN != CC_SHN_NONE && self.shutdown == Shutdown::None && !self.failed {
             self.shutdown = Shutdown::Occurring;
             return Ok(Transition::ShuttingDown { abrupt: cc & CC_SHN == CC_SHN_ABRUPT });
         }

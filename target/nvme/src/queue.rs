@@ -187,9 +187,7 @@ impl Queue {
                 Stage::Plain | Stage::Connect(_) | Stage::Deallocate { .. } => {}
             }
         }
-        if matches!(stage, Stage::Connect(_)) && matches!(self.role, Role::Connecting) {
-            self.role = Role::Fresh;
-        }
+        self.end_connecting(stage);
         self.outstanding.remove(cid);
         Completion { cqe: self.entry(cid, outcome), invalidate }
     }
@@ -197,8 +195,16 @@ impl Queue {
     /// Forgets a command without an answer: the host must not wait for one, as after a reset of
     /// its controller.
     pub fn abandon(&mut self, permit: Permit) {
-        let (cid, _, _) = permit.end();
+        let (cid, _, stage) = permit.end();
+        self.end_connecting(stage);
         self.outstanding.remove(cid);
+    }
+
+    /// A Connect that was not granted leaves the queue as it was before.
+    fn end_connecting(&mut self, stage: Stage) {
+        if matches!(stage, Stage::Connect(_)) && matches!(self.role, Role::Connecting) {
+            self.role = Role::Fresh;
+        }
     }
 
     /// Grants Connect on the admin queue.

@@ -1,0 +1,13 @@
+//! Hosts of several kinds against queues and controllers, as a transport would join them.
+#![allow(clippy::unwrap_used, reason = "a test that can't go on is to fail")]
+#![allow(clippy::wildcard_enum_match_arm, reason = "whatever a test does not expect fails it")]
+
+mod admin;
+mod capsule;
+mod connect;
+mod discovery;
+mod hostile;
+mod io;
+mod keep_alive;
+mod life;
+mod pair;
