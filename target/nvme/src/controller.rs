@@ -367,9 +367,11 @@ impl Controller {
                     self.events.raise(Notice::NAMESPACE_ATTRIBUTE);
                 }
                 // Limits were agreed with the host when it connected: they hold until it leaves.
-                let mut new = Subsystem::clone(new);
-                new.limits = self.limits;
-                *old = Arc::new(new);
+                *old = if new.limits == self.limits {
+                    Arc::clone(new)
+                } else {
+                    Arc::new(Subsystem { limits: self.limits, ..Subsystem::clone(new) })
+                };
                 self.outbox.views = true;
             }
         }

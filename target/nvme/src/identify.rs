@@ -265,8 +265,6 @@ const VWC_FLUSH_ALL: u8 = 3 << 1;
 const SGLS_SUPPORTED: u32 = 1;
 const SGLS_KEYED: u32 = 1 << 2;
 const SGLS_OFFSET: u32 = 1 << 20;
-/// Direct Discovery Controller.
-const DCTYPE_DDC: u8 = 1;
 /// Over- and critical temperature in kelvin; there is no sensor, but 0 is no legal value.
 const WARNING_KELVIN: u16 = 0x157;
 
@@ -295,10 +293,8 @@ impl ControllerFacts<'_> {
         id.ioccsz = U32::new(4);
         match self.subsystem {
             Some(subsystem) => self.io(subsystem, &mut id),
-            None => {
-                id.cntrltype = CNTRLTYPE_DISCOVERY;
-                id.dctype = DCTYPE_DDC;
-            }
+            // DCTYPE stays unreported: hosts take one that says direct as one to register with.
+            None => id.cntrltype = CNTRLTYPE_DISCOVERY,
         }
         page.put(0, id.as_bytes());
     }

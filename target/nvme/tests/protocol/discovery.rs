@@ -148,7 +148,7 @@ fn identify_is_that_of_a_discovery_controller() {
     let mut pair = Pair::discovery(export(1));
     let id = pair.identify_controller();
     let IdentifyController { cntrltype, dctype, oaes, oncs, .. } = id;
-    assert_eq!((cntrltype, dctype, oaes.get(), oncs.get()), (2, 1, 1 << 31, 0));
+    assert_eq!((cntrltype, dctype, oaes.get(), oncs.get()), (2, 0, 1 << 31, 0));
     assert_eq!(text(&id.subnqn), nvme::DISCOVERY_NQN);
     assert_ne!(id.sgls.get() & 1 << 2, 0);
     assert_ne!(id.lpa & 1 << 2, 0, "offsets");
