@@ -230,6 +230,16 @@ judge_clean() {
 }
 judge_same() { [ "$(judge_now)" = "$(cat /run/scenario/baseline)" ]; }
 
+# sluice_warm_up [CONNECTIONS]: lets every reactor meet the device once, one after the other, so that
+# what the daemon keeps of a device (protection domain, completion queue, pool) counts as baseline.
+sluice_warm_up() {
+  local i
+  for ((i = 0; i < ${1:-4}; i++)); do nvme_discover >/dev/null || fail "discover"; done
+  wait_until 10 expect_quiet || fail "queue pairs are left after discovery: $(rdma_owned qp)"
+  judge_baseline
+}
+expect_quiet() { [ "$(rdma_owned qp)" = 0 ]; }
+
 # --- the kernel as a judge
 
 kernel_mark() { echo "lab: begin $SCENARIO" >/dev/kmsg; }
@@ -245,6 +255,16 @@ kernel_warnings() {
   dmesg -r | sed -n "/lab: begin $SCENARIO\$/,\$p" |
     sed '/\[ cut here \]/,/---\[ end trace/{ / WARNING: /!d }' |
     grep -E '^<[0-4]>' | grep -vEf "$allowed"
+}
+
+# processes NAME...: those that run under one of these names, a line each.
+processes() {
+  local comm name
+  for comm in /proc/[0-9]*/comm; do
+    read -r name 2>/dev/null <"$comm" || continue
+    [[ " $* " == *" $name "* ]] && echo "process $name ${comm//[!0-9]/}"
+  done
+  return 0
 }
 
 # clean_up: after each scenario, by the agent. Ends what the scenario left, then looks whether the
@@ -267,7 +287,7 @@ left_behind() {
   local name
   for name in /sys/class/nvme/nvme*; do [ -e "$name" ] && echo "controller ${name##*/}"; done
   rdma resource show qp 2>/dev/null | grep -v 'type GSI\|type SMI\|type GSI/SMI'
-  pgrep -l -x 'sluice|fio|nvme' | sed 's/^/process /'
+  processes sluice fio nvme
   grep ' /mnt ' /proc/mounts
   return 0
 }

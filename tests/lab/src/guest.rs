@@ -140,7 +140,7 @@ impl Machine {
 
 fn accel_arguments(accel: Accel) -> &'static [&'static str] {
     match accel {
-        Accel::Tcg => &["-accel", "tcg,thread=multi", "-cpu", "max"],
+        Accel::Tcg => &["-accel", "tcg,thread=multi", "-cpu", "max,la57=off"],
         Accel::Kvm => &["-accel", "kvm", "-cpu", "host"],
         Accel::Icount => &[
             "-accel",
