@@ -1,6 +1,6 @@
 //! Completion queues, each with a completion channel of its own.
 
-use std::mem::{self, MaybeUninit};
+use std::mem;
 use std::os::fd::BorrowedFd;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
@@ -18,6 +18,8 @@ use crate::limits::{CQ_EVENTS_PER_READ, POLL_BATCH};
 pub struct Cq {
     inner: Arc<CqInner>,
     depth: u32,
+    /// Where the device's completions are polled to: zeroed once, so every field always has a value.
+    scratch: Box<[ffi::ibv_wc; POLL_BATCH]>,
 }
 
 pub(crate) struct CqInner {
@@ -104,6 +106,8 @@ impl Cq {
         let made = Self {
             inner: Arc::new(CqInner { ptr, channel }),
             depth: u32::try_from(entries).map_err(|_| refused)?,
+            // SAFETY: a completion is integers only, for which all zeroes is a value.
+            scratch: Box::new(unsafe { mem::zeroed() }),
         };
         if made.depth < depth {
             return Err(DeviceError { call: "ibv_create_cq", errno: libc::ENOMEM });
@@ -115,39 +119,34 @@ impl Cq {
         &self.inner
     }
 
-    /// Polls one batch as the device filled it.
-    pub(crate) fn poll_batch(
-        &mut self,
-        raw: &mut [MaybeUninit<ffi::ibv_wc>],
-    ) -> Result<usize, DeviceError> {
-        let room = i32::try_from(raw.len()).unwrap_or(i32::MAX);
-        // SAFETY: the queue lives; `raw` has room for that many completions.
-        let rc = unsafe { ffi::ibv_poll_cq(self.inner.as_ptr(), room, raw.as_mut_ptr().cast()) };
-        let Ok(count) = usize::try_from(rc) else {
-            check("ibv_poll_cq", rc)?;
-            return Ok(0);
-        };
-        Ok(count.min(raw.len()))
+    /// Polls at most `max` completions, and gives them as the device filled them.
+    pub(crate) fn poll_batch(&mut self, max: usize) -> Result<&[ffi::ibv_wc], DeviceError> {
+        let max = max.min(POLL_BATCH);
+        let room = i32::try_from(max).expect("a batch is far below i32::MAX");
+        // SAFETY: the queue lives; the scratch has room for that many completions.
+        let rc = unsafe { ffi::ibv_poll_cq(self.inner.as_ptr(), room, self.scratch.as_mut_ptr()) };
+        match usize::try_from(rc) {
+            Ok(count) => Ok(&self.scratch[..count.min(max)]),
+            Err(_) => Err(check("ibv_poll_cq", rc).expect_err("a negative code is no success")),
+        }
     }
 }
 
 impl CompletionQueue for Cq {
     fn poll(&mut self, out: &mut [Wc]) -> Result<usize, DeviceError> {
-        let mut raw = [const { MaybeUninit::<ffi::ibv_wc>::zeroed() }; POLL_BATCH];
         let mut total = 0;
         for chunk in out.chunks_mut(POLL_BATCH) {
-            let count = match self.poll_batch(&mut raw[..chunk.len()]) {
-                Ok(count) => count,
+            let polled = match self.poll_batch(chunk.len()) {
+                Ok(polled) => polled,
                 // What was taken before is not lost; the error comes again.
                 Err(_) if total > 0 => break,
                 Err(error) => return Err(error),
             };
-            for (to, from) in chunk.iter_mut().zip(&raw[..count]) {
-                // SAFETY: integers only: any bits, here zeroes or what the poll filled, are a value.
-                *to = completion(unsafe { from.assume_init_ref() });
+            for (to, from) in chunk.iter_mut().zip(polled) {
+                *to = completion(from);
             }
-            total += count;
-            if count < chunk.len() {
+            total += polled.len();
+            if polled.len() < chunk.len() {
                 break;
             }
         }

@@ -4,7 +4,7 @@
 //! fields of a completion) are looked at through this module, on the same types as the daemon's.
 
 use std::marker::PhantomData;
-use std::mem::{self, MaybeUninit};
+use std::mem;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
@@ -104,13 +104,12 @@ pub struct RawWc {
 /// # Errors
 /// The failed call.
 pub fn poll_raw(cq: &mut Cq) -> Result<Option<RawWc>, DeviceError> {
-    let mut raw = [MaybeUninit::<ffi::ibv_wc>::zeroed()];
-    if cq.poll_batch(&mut raw)? == 0 {
-        return Ok(None);
-    }
-    // SAFETY: integers only, zeroed and then filled by the poll.
-    let wc = unsafe { raw[0].assume_init_ref() };
-    Ok(Some(RawWc { wr_id: wc.wr_id, status: wc.status, opcode: wc.opcode, qp_num: wc.qp_num }))
+    Ok(cq.poll_batch(1)?.first().map(|wc| RawWc {
+        wr_id: wc.wr_id,
+        status: wc.status,
+        opcode: wc.opcode,
+        qp_num: wc.qp_num,
+    }))
 }
 
 /// Moves a queue pair while another thread posts to it, which the daemon excludes.
