@@ -100,6 +100,17 @@ impl Lab {
         }
     }
 
+    /// The address with the last port that was given out.
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The address with a port of its own: siw's are real TCP ports, which rest after a connection.
+    pub(crate) fn next_addr(&mut self) -> SocketAddr {
+        self.addr.set_port(self.addr.port() + 1);
+        self.addr
+    }
+
     /// Connects, completes three requests, and makes work outstanding.
     pub(crate) fn begin(&mut self, name: &str, outstanding: Outstanding) -> Result<Case> {
         self.begin_with(name, outstanding, false)
@@ -113,11 +124,10 @@ impl Lab {
         shared_receives: bool,
     ) -> Result<Case> {
         self.table.begin(name);
-        // A port of its own: siw's are real TCP ports, which rest after a connection.
-        self.addr.set_port(self.addr.port() + 1);
-        let mut peer = Peer::start(self.addr)?;
+        let addr = self.next_addr();
+        let mut peer = Peer::start(addr)?;
         let recvs = u64::try_from(RECVS.len())?;
-        let mut end = End::connect(self.addr, recvs, shared_receives)?;
+        let mut end = End::connect(addr, recvs, shared_receives)?;
         peer.await_line("connected")?;
         let refused = "a healthy connection takes requests";
         end.send(0x2000, 64, true).ok().context(refused)?;

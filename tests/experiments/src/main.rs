@@ -2,7 +2,7 @@
 //! run on a real device and asserted row by row.
 //!
 //! Usage: `verbs-experiments ADDRESS:PORT [CASE...]`, with an address of an rxe or siw device and the
-//! first of some 40 free ports. Prints `case: row | expected | seen | ok` lines; the exit status is 1
+//! first of some 60 free ports. Prints `case: row | expected | seen | ok` lines; the exit status is 1
 //! when a row is wrong. Needs root, `tc` and `sch_netem` on siw. The rows hold for Linux 6.1 and 6.12.
 
 mod case;
@@ -12,9 +12,11 @@ mod end;
 mod error_state;
 mod faults;
 mod memory;
+mod misuse;
 mod network;
 mod peer;
 mod race;
+mod removal;
 mod states;
 mod table;
 
@@ -50,7 +52,12 @@ const CASES: &[(&str, Run)] = &[
     ("destroy_live", destroy::destroy_live),
     ("dereg_first", destroy::dereg_first),
     ("race", race::race),
+    ("refusals", misuse::refusals),
+    ("undestroyed", misuse::undestroyed),
 ];
+
+/// Cases that run only when they are named.
+const ON_REQUEST: &[(&str, Run)] = &[("device_removed", removal::removal)];
 
 #[allow(clippy::print_stdout, reason = "the table is the program's output")]
 fn main() -> Result<ExitCode> {
@@ -67,10 +74,12 @@ fn main() -> Result<ExitCode> {
     let mut lab = Lab::new(addr)?;
     println!("{:?} on {:?}", lab.provider, lab.kernel);
     let began = Instant::now();
-    for (name, run) in CASES {
-        if !only.is_empty() && !only.iter().any(|wanted| wanted == name) {
-            continue;
-        }
+    let hides = env::var_os("RDMAV_ALLOW_DISASSOC_DESTROY").is_some();
+    lab.table.begin("environment");
+    lab.table.same("RDMAV_ALLOW_DISASSOC_DESTROY after open", false, hides);
+    let named = |name: &str| only.iter().any(|wanted| wanted == name);
+    let usual = CASES.iter().filter(|(name, _)| only.is_empty() || named(name));
+    for (name, run) in usual.chain(ON_REQUEST.iter().filter(|(name, _)| named(name))) {
         let from = Instant::now();
         if let Err(error) = run(&mut lab) {
             lab.table.row("the case itself", "runs to its end", format!("{error:#}"), false);
