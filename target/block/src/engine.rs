@@ -46,7 +46,8 @@ pub trait Engine<B: IoBuf> {
     /// Becomes readable when completions wait; an eventfd.
     ///
     /// Watch it edge-triggered (as mio does): it is never read by the engine, so a level-triggered
-    /// watch would spin. Disks without system calls (ram, null) don't raise it: see
+    /// watch would spin. Take an interrupted sleep (`EINTR`) for an event: a ring's deferred work can
+    /// interrupt it. Disks without system calls (ram, null) don't raise it: see
     /// [`Engine::has_ready`].
     fn event_fd(&self) -> BorrowedFd<'_>;
 

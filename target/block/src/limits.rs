@@ -42,7 +42,7 @@ pub const ZERO_REGION_BYTES: usize = 1 << 20;
 pub const IDLE_STEPS_MAX: u32 = 16;
 
 /// How long a dropped engine waits for operations in flight (milliseconds) before it leaks them.
-pub const DROP_PATIENCE_MS: u64 = 2_000;
+pub const DROP_PATIENCE_MS: u64 = 4_000;
 
 /// How long opening a disk waits for its last user to let go (milliseconds).
 ///
