@@ -37,10 +37,9 @@ pub(crate) fn refusals(lab: &mut Lab) -> Result<()> {
     lab.table.row("listen on an address of nobody", "ENODEV or EADDRNOTAVAIL", nowhere, ok);
     let addr = lab.next_addr();
     let first = stack.listen(addr, 1, 0)?;
-    answers(lab, "listen on a taken port", EADDRINUSE, stack.listen(addr, 1, 1)),
-    );
+    answers(lab, "listen on a taken port", EADDRINUSE, stack.listen(addr, 1, 1));
     drop(first);
-    lab.table.same("... when it is free again", "0".to_owned(), errno(stack.listen(addr, 1, 2));
+    answers(lab, "... when it is free again", "0", stack.listen(addr, 1, 2));
     let caps = QpCaps { send_wr_max: 1, recv_wr_max: 1, recv_sge_max: 1 };
     let pd = case.end.device.alloc_pd()?;
     let (end, token) = (&case.end, Token(1));
@@ -49,7 +48,7 @@ pub(crate) fn refusals(lab: &mut Lab) -> Result<()> {
     let id = verbs::resolve(addr, None, Duration::from_secs(5))?;
     let huge = QpCaps { send_wr_max: u32::MAX, ..caps };
     let refused = errno(end.device.create_qp(&id, &pd, &end.cq, huge, token));
-    lab.table.row("a queue pair without bound", "an error", refused, refused != "0");
+    lab.table.row("a queue pair without bound", "an error", &refused, refused != "0");
     let params = AcceptParams {
         private_data: &[],
         responder_resources: 1,
@@ -62,7 +61,7 @@ pub(crate) fn refusals(lab: &mut Lab) -> Result<()> {
     let long = AcceptParams { private_data: &[0; 197], ..params };
     answers(lab, "197 bytes of private data", EINVAL, end.id.accept(&long));
     let endless = errno(end.device.create_cq(u32::MAX));
-    lab.table.row("a completion queue without bound", "an error", endless, endless != "0");
+    lab.table.row("a completion queue without bound", "an error", &endless, endless != "0");
     lab.table.row(
         "entries of a queue of 512",
         "at least 512",
