@@ -33,7 +33,7 @@ pub(crate) fn open(
     }
     let choice = choose_direct(spec, path, &fd, block_size)?;
     notes.extend(choice.note(&what));
-    // No fs can have a hole where no file can be: offsets are i64.
+    // Beyond the end there is nothing that a probe could lose.
     let beyond_end = size_bytes.next_multiple_of(u64::from(limits::BLOCK_SIZE_MAX));
     let punches = !spec.read_only && probe::punches_holes(fd.as_fd(), beyond_end);
     let features = Features {
