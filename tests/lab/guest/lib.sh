@@ -82,6 +82,19 @@ rdma_up() {
 rdma_driver() { [ "$DEVICE" = rxe ] && echo rdma_rxe || echo "$DEVICE"; }
 rdma_down() { rdma link del "$RDMA"; }
 
+# link_loss PERCENT: this guest loses so much of what it sends, until link_restore. Within one
+# guest siw only: rxe's own traffic passes no queue. link_cut: all of it.
+link_loss() {
+  local device
+  modprobe sch_netem
+  for device in eth0 lo; do tc qdisc replace dev "$device" root netem loss "$1%"; done
+}
+link_cut() { link_loss 100; }
+link_restore() {
+  local device
+  for device in eth0 lo; do tc qdisc del dev "$device" root 2>/dev/null || :; done
+}
+
 # scratch N: the path of the N-th scratch disk, from 0.
 scratch() {
   local serial
@@ -271,21 +284,25 @@ processes() {
 # guest is as it was; a guest that is not is not used again.
 clean_up() {
   umount /mnt 2>/dev/null
-  within 60 nvme disconnect-all >/dev/null 2>&1
+  [ -z "$(controllers)" ] || within 60 nvme disconnect-all >/dev/null 2>&1
   [ -e /run/sluice.pid ] && kill -KILL "$(cat /run/sluice.pid)" 2>/dev/null
   rm -f /run/sluice.pid
   [ -d /sys/module/dm_mod ] && within 30 dmsetup remove_all --force >/dev/null 2>&1
   nvmet_stop
-  tc qdisc del dev eth0 root 2>/dev/null
-  tc qdisc del dev lo root 2>/dev/null
+  link_restore
+  rdma_up || reason "the RDMA device does not come back"
   wait_until 10 nothing_left || { echo dirty >/run/scenario/dirty; left_behind | sed 's/^/left behind: /' >&2; }
   local warning
   kernel_warnings | head -5 | while read -r warning; do reason "the kernel warned: $warning"; done
 }
-nothing_left() { [ -z "$(left_behind)" ]; }
-left_behind() {
+controllers() {
   local name
   for name in /sys/class/nvme/nvme*; do [ -e "$name" ] && echo "controller ${name##*/}"; done
+  return 0
+}
+nothing_left() { [ -z "$(left_behind)" ]; }
+left_behind() {
+  controllers
   rdma resource show qp 2>/dev/null | grep -v 'type GSI\|type SMI\|type GSI/SMI'
   processes sluice fio nvme
   grep ' /mnt ' /proc/mounts

@@ -1,10 +1,11 @@
 //! Programs of the workspace that go into the guest, with the libraries that the image lacks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 
@@ -16,6 +17,19 @@ use crate::cache;
 /// # Errors
 /// When it does not build or is not where it should be.
 pub fn program(name: &str) -> Result<PathBuf> {
+    // Built once in the life of this process: cargo takes seconds to find nothing to do, and a
+    // source edited during the run should not change what the later tests test.
+    static BUILT: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(path) = built.get(name) {
+        return Ok(path.clone());
+    }
+    let path = build(name)?;
+    built.insert(name.to_owned(), path.clone());
+    Ok(path)
+}
+
+fn build(name: &str) -> Result<PathBuf> {
     if let Some(path) = env::var_os(name.to_uppercase().replace('-', "_")) {
         let path = PathBuf::from(path);
         ensure!(path.is_file(), "{} is no file", path.display());

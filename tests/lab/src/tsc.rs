@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 
@@ -12,6 +13,9 @@ use crate::cache;
 /// # Errors
 /// When it can't be compiled or run.
 pub(crate) fn khz() -> Result<u64> {
+    // Two sessions may begin at once.
+    static MEASURING: Mutex<()> = Mutex::new(());
+    let _measuring = MEASURING.lock().unwrap_or_else(PoisonError::into_inner);
     let kept = cache::cache().join("tsckhz");
     // The boot id: the cache may have come along from another machine.
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").context("boot_id")?;
