@@ -14,49 +14,49 @@ use sluice::status::{
 use tempfile::TempDir;
 
 /// The program, with an environment of its own.
-pub fn program() -> Command {
+pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
     command.env_clear().stdin(Stdio::null());
     command
 }
 
 /// Runs the program to its end.
-pub fn sluice(arguments: &[&str]) -> Output {
+pub(crate) fn sluice(arguments: &[&str]) -> Output {
     program().args(arguments).output().unwrap()
 }
 
-pub fn stdout(output: &Output) -> String {
+pub(crate) fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-pub fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
 /// Asserts the exit code and that exactly one of stdout and stderr is used.
-pub fn assert_silent_stderr(output: &Output, code: i32) {
+pub(crate) fn assert_silent_stderr(output: &Output, code: i32) {
     assert_eq!(output.status.code(), Some(code), "stderr: {}", stderr(output));
     assert_eq!(stderr(output), "");
 }
 
-pub fn assert_silent_stdout(output: &Output, code: i32) {
+pub(crate) fn assert_silent_stdout(output: &Output, code: i32) {
     assert_eq!(output.status.code(), Some(code), "stderr: {}", stderr(output));
     assert_eq!(stdout(output), "");
     assert_ne!(stderr(output), "");
 }
 
-pub fn write(directory: &TempDir, name: &str, text: &str) -> PathBuf {
+pub(crate) fn write(directory: &TempDir, name: &str, text: &str) -> PathBuf {
     let path = directory.path().join(name);
     std::fs::write(&path, text).unwrap();
     path
 }
 
-pub fn text(path: &Path) -> &str {
+pub(crate) fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
 /// Always answers the same.
-pub struct Fixed(pub Status);
+pub(crate) struct Fixed(pub(crate) Status);
 
 impl Inspect for Fixed {
     fn status(&self) -> Status {
@@ -65,12 +65,12 @@ impl Inspect for Fixed {
 }
 
 /// Answers with `status` at `path`.
-pub fn daemon(path: &Path, status: Status) -> Running {
+pub(crate) fn daemon(path: &Path, status: Status) -> Running {
     Server::bind(path, SOCKET_MODE).unwrap().start(Arc::new(Fixed(status))).unwrap()
 }
 
 /// A daemon with something of everything.
-pub fn busy() -> Status {
+pub(crate) fn busy() -> Status {
     let mut status = Status {
         version: "9.8.7".to_owned(),
         pid: 4711,
