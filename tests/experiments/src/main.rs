@@ -3,7 +3,8 @@
 //!
 //! Usage: `verbs-experiments ADDRESS:PORT [CASE...]`, with an address of an rxe or siw device and the
 //! first of some 60 free ports. Prints `case: row | expected | seen | ok` lines; the exit status is 1
-//! when a row is wrong. Needs root, `tc` and `sch_netem` on siw. The rows hold for Linux 6.1 and 6.12.
+//! when a row is wrong. `verbs-experiments peer ADDRESS:PORT` is the other end of the case
+//! `peer_stopped`, on another machine; it ends when its stdin does. Needs root, `tc` and `sch_netem` on siw. The rows hold for Linux 6.1 and 6.12.
 
 mod case;
 mod destroy;
@@ -19,6 +20,7 @@ mod race;
 mod removal;
 mod states;
 mod table;
+mod vanished;
 
 use std::env;
 use std::net::SocketAddr;
@@ -57,7 +59,8 @@ const CASES: &[(&str, Run)] = &[
 ];
 
 /// Cases that run only when they are named.
-const ON_REQUEST: &[(&str, Run)] = &[("device_removed", removal::removal)];
+const ON_REQUEST: &[(&str, Run)] =
+    &[("device_removed", removal::removal), ("peer_stopped", vanished::vanished)];
 
 #[allow(clippy::print_stdout, reason = "the table is the program's output")]
 fn main() -> Result<ExitCode> {
