@@ -1,4 +1,5 @@
 //! `sluice check`, `sluice version` and wrong usage, as a script sees them.
+#![allow(clippy::unwrap_used, reason = "a test ends at its first surprise")]
 
 mod support;
 

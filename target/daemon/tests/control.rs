@@ -1,4 +1,5 @@
 //! The admin socket against clients that mean no good, and against other daemons.
+#![allow(clippy::unwrap_used, reason = "a test ends at its first surprise")]
 
 mod support;
 

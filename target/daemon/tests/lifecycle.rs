@@ -1,4 +1,5 @@
 //! `sluice serve` as systemd sees it, on a machine where RDMA is switched off.
+#![allow(clippy::unwrap_used, reason = "a test ends at its first surprise")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! What signals do to a process that watches for them.
+#![allow(clippy::unwrap_used, reason = "a test ends at its first surprise")]
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, ChildStdout, Command, Stdio};

@@ -1,4 +1,5 @@
 //! `sluice status` against a real socket, as an administrator and a script see it.
+#![allow(clippy::unwrap_used, reason = "a test ends at its first surprise")]
 
 mod support;
 
