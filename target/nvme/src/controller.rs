@@ -248,8 +248,6 @@ impl Controller {
                 self.phase = Phase::Running;
                 self.deadline = None;
                 self.properties.disabled();
-                self.features.reset();
-                self.events.reset();
                 self.keep_alive.touch(now);
             }
             Phase::ShuttingDown => {

@@ -7,6 +7,38 @@
 //! A command's life: [`Queue::handle_capsule`] makes a [`Permit`], the caller does what the
 //! [`Action`] says, and [`Queue::complete`] turns the permit into the response capsule. The permit
 //! exists once and must be used up, so no command is answered twice or never.
+//!
+//! # What the caller owes
+//!
+//! - Every [`Permit`] ends: answered, or abandoned when its connection is gone.
+//! - After each call to a [`Controller`], its events are polled until there are none and its timer
+//!   is set anew.
+//! - Messages from a controller's reactor to a queue's arrive in the order in which they were sent:
+//!   a view that follows a grant must not overtake it.
+//! - [`Controller::io_queue_gone`] is called once for each granted I/O queue, also for one whose
+//!   connection ended before the grant reached it, and only when nothing of the queue's I/O runs.
+//! - [`Controller::io_quiesced`] states a fact about the moment of the call: no I/O queue of the
+//!   controller exists and none of its I/O runs. It may be called whenever that is so.
+//!
+//! # Where to look
+//!
+//! | question | module |
+//! |---|---|
+//! | What may a capsule look like? | [`wire`], [`queue`] |
+//! | Who may connect, and with which error not? | [`connect`], [`controller`] |
+//! | What does a host see of a controller? | [`property`], [`identify`], [`features`], [`log_page`] |
+//! | Which I/O reaches a disk? | [`io`] |
+//! | What does the connection manager's private data say? | [`rdma`] |
+//! | What is exported? | [`export`], [`discovery`] |
+//!
+//! Reservations, asymmetric namespace access, Compare, Copy and Verify do not exist here, and
+//! Identify says so.
+//!
+//! # For fuzzers
+//!
+//! Any bytes may be given to [`Sqe::parse`], [`Sgl::parse`], [`AdminCommand::parse`],
+//! [`rdma::RequestPrivateData::parse`], [`Queue::handle_capsule`] and, as the data of a command,
+//! [`Queue::handle_fetched`].
 #![forbid(unsafe_code)]
 
 pub mod action;

@@ -184,6 +184,19 @@ impl ChangedNamespaces {
         self.nsids.insert(place, nsid);
     }
 
+    /// Takes out what another list shows; a list that shows all takes out all.
+    pub(crate) fn forget(&mut self, shown: &Self) {
+        if shown.overflow {
+            *self = Self::default();
+        } else {
+            self.nsids.retain(|nsid| shown.nsids.binary_search(nsid).is_err());
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.nsids.is_empty() && !self.overflow
+    }
+
     pub(crate) fn fill(&self, page: &mut Page<'_>) {
         if self.overflow {
             page.put(0, &Nsid::ALL.0.to_le_bytes());

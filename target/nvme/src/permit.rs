@@ -128,3 +128,26 @@ pub struct Completion {
     /// The host asked for this key to be invalidated by the send, which is optional.
     pub invalidate: Option<RKey>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn permit() -> Permit {
+        Permit::new(Qid(1), Cid(2), 3)
+    }
+
+    #[test]
+    #[cfg_attr(debug_assertions, should_panic(expected = "was dropped"))]
+    fn permit_that_is_dropped_is_counted_and_stops_a_debug_build() {
+        let before = Permit::dropped();
+        drop(permit());
+        assert_eq!(Permit::dropped(), before + 1);
+    }
+
+    #[test]
+    fn permit_that_ends_is_no_loss() {
+        permit().abandon();
+        assert_eq!(permit().end(), (Cid(2), None, Stage::Plain));
+    }
+}

@@ -72,8 +72,7 @@ impl Queue {
 
     /// One command capsule. `capsule` is its first bytes, at most 64 of which are read;
     /// `in_capsule_len` is how many bytes came after the 64.
-    pub fn handle_capsule(&mut self, now: Now, capsule: &[u8], in_capsule_len: u32) -> Action {
-        let _ = now;
+    pub fn handle_capsule(&mut self, _now: Now, capsule: &[u8], in_capsule_len: u32) -> Action {
         let Some(sqe) = Sqe::parse(capsule) else {
             return Action::Disconnect { cause: DisconnectCause::ShortCapsule };
         };
@@ -144,8 +143,7 @@ impl Queue {
     }
 
     /// The bytes that an [`Action::Fetch`] asked for.
-    pub fn handle_fetched(&mut self, now: Now, permit: Permit, data: &[u8]) -> Action {
-        let _ = now;
+    pub fn handle_fetched(&mut self, _now: Now, permit: Permit, data: &[u8]) -> Action {
         match (permit.stage, &self.role) {
             (Stage::Connect(fields), Role::Connecting) => {
                 match ConnectRequest::parse(&fields, data) {

@@ -198,14 +198,18 @@ impl Controller {
         Ok(Reply { to: command.to, len: command.len, source })
     }
 
-    /// A read from the start takes the list as it is now; without RAE it begins anew.
+    /// A read from the start takes the list as it is now, and later parts are parts of that one.
+    /// Without RAE what was shown is forgotten; what has changed since is told anew.
     fn report_changed(&mut self, command: &GetLogPage) {
         if command.offset == 0 {
             self.reported.clone_from(&self.changed);
         }
         if !command.rae {
-            self.changed = log_page::ChangedNamespaces::default();
+            self.changed.forget(&self.reported);
             self.events.acknowledge(Notice::NAMESPACE_ATTRIBUTE);
+            if !self.changed.is_empty() {
+                self.events.raise(Notice::NAMESPACE_ATTRIBUTE);
+            }
         }
     }
 

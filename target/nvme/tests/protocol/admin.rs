@@ -498,6 +498,30 @@ fn changed_namespaces_are_told_once_until_the_log_is_read() {
 }
 
 #[test]
+fn list_read_in_parts_is_one_list_and_what_changes_meanwhile_is_told_anew() {
+    let mut pair = Pair::enabled();
+    pair.set_feature(0x0b, 0x100).ok();
+    assert!(pair.async_event().is_none());
+    assert!(pair.async_event().is_none());
+    grow(&mut pair, 2);
+    let mut first = log_page(4, 0, 4);
+    first.cdw10 = (first.cdw10.get() | 1 << 15).into();
+    assert_eq!(dword(&pair.admin(first).ok().data, 0), 1);
+    // Namespace 2 comes back and 7 goes while the host reads.
+    let mut later = subsystem();
+    later.namespaces.remove(2);
+    later.namespaces[0].lba_count = 4096 + 2;
+    let now = pair.now;
+    pair.controller().export_changed(now, &export_of(vec![later], 3));
+    pair.pump();
+    let rest = pair.log_page(4, 4, 8).ok().data;
+    assert_eq!((dword(&rest, 0), dword(&rest, 1)), (2, 0), "the list of the first part");
+    assert_eq!(pair.asynchronous.len(), 2, "there is more");
+    let list = pair.log_page(4, 0, 8).ok().data;
+    assert_eq!((dword(&list, 0), dword(&list, 1)), (7, 0));
+}
+
+#[test]
 fn event_that_comes_before_its_request_waits_for_it() {
     let mut pair = Pair::enabled();
     pair.set_feature(0x0b, 0x100).ok();

@@ -9,5 +9,6 @@ mod discovery;
 mod hostile;
 mod io;
 mod keep_alive;
+mod layout;
 mod life;
 mod pair;
