@@ -158,7 +158,7 @@ sluice_spawn() {
 }
 sluice_listens() {
   kill -0 "$SLUICE_PID" || return 1
-  rdma resource show cm_id | grep "state LISTEN" | grep -q "pid $SLUICE_PID "
+  rdma_objects cm_id | grep -q "state LISTEN"
 }
 sluice_runs() { kill -0 "$SLUICE_PID" 2>/dev/null; }
 # sluice_stop [SIGNAL [SECONDS]]: an orderly end, with exit status 0.
@@ -222,7 +222,17 @@ fio_verify() {
 # --- outside judges of the daemon
 
 # rdma_owned KIND [PID]: how many of its RDMA objects (qp, mr, cq, pd, cm_id) the kernel knows.
-rdma_owned() { rdma resource show "$1" 2>/dev/null | grep -c "pid ${2:-$SLUICE_PID} " || :; }
+rdma_owned() { rdma_objects "$@" | grep -c . || :; }
+# rdma_objects KIND [PID]: them, a line each. The kernel names the thread that made an object as its
+# owner, and keeps the number when the thread has ended.
+rdma_objects() {
+  local process=${2:-$SLUICE_PID} line thread
+  rdma resource show "$1" 2>/dev/null | while read -r line; do
+    [[ $line =~ " pid "([0-9]+)" " ]] || continue
+    thread=${BASH_REMATCH[1]}
+    if [ -e "/proc/$process/task/$thread" ] || [ ! -e "/proc/$thread" ]; then echo "$line"; fi
+  done
+}
 fd_count() { ls "/proc/${1:-$SLUICE_PID}/fd" | wc -l; }
 rss_kib() { awk '/^VmRSS/ { print $2 }' "/proc/${1:-$SLUICE_PID}/status"; }
 # judge_baseline: remembers what the daemon holds while nobody is connected.

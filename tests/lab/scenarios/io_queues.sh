@@ -1,6 +1,7 @@
 # title: discover, and connect with 1, 2 and 4 I/O queues spread over two reactors
 # group: nvme
 # timeout: 120 s
+# cpus: 4
 # disks: 1x256MiB
 
 sluice_start <<EOF

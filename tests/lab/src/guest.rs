@@ -86,7 +86,7 @@ impl Machine {
         command.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
         command.args(["-machine", "q35", "-display", "none", "-nodefaults", "-no-reboot"]);
         command.args(["-m", &setup.memory_mib().to_string()]);
-        command.args(["-smp", &setup.cpus().to_string()]);
+        command.args(["-smp", &setup.cpus.to_string()]);
         command.args(accel_arguments(setup.accel));
         command.arg("-kernel").arg(&image.kernel);
         command.arg("-initrd").arg(&image.initramfs);

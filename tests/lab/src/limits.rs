@@ -23,6 +23,8 @@ pub const CONSOLE_TAIL_LINES: usize = 60;
 pub const CONSOLE_TAIL_BYTES: u64 = 64 << 10;
 /// Folders kept under `.lab/runs`; the oldest go first.
 pub const RUNS_KEPT: usize = 40;
+/// Virtual CPUs of one guest.
+pub const CPUS_MAX: u32 = 8;
 /// Scratch disks of one guest.
 pub const DISKS_MAX: usize = 8;
 /// A scratch disk's size, in MiB: sparse, but a mistake should not fill the machine.

@@ -66,7 +66,7 @@ pub fn cases(scenarios: &[Scenario], kernels: &[Series]) -> Vec<Case> {
 /// Puts cases that share a boot together.
 ///
 /// # Errors
-/// When scenarios of one group want different guests or disks.
+/// When scenarios of one group want different guests, CPUs or disks.
 pub fn batches(cases: &[Case], accel: Accel) -> Result<Vec<Batch>> {
     let mut batches: Vec<Batch> = Vec::new();
     for case in cases {
@@ -82,8 +82,10 @@ pub fn batches(cases: &[Case], accel: Accel) -> Result<Vec<Batch>> {
             continue;
         };
         ensure!(
-            batch.setup.roles == setup.roles && batch.setup.disks == setup.disks,
-            "{} wants other guests or disks than the rest of its group {}",
+            batch.setup.roles == setup.roles
+                && batch.setup.disks == setup.disks
+                && batch.setup.cpus == setup.cpus,
+            "{} wants other guests, CPUs or disks than the rest of its group {}",
             case.scenario.name,
             batch.group
         );

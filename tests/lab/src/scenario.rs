@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Error, Result, bail, ensure};
 
 use crate::disk::DiskSpec;
-use crate::limits::{DISKS_MAX, SCENARIO_TIMEOUT_DEFAULT, SCENARIO_TIMEOUT_MAX};
+use crate::limits::{CPUS_MAX, DISKS_MAX, SCENARIO_TIMEOUT_DEFAULT, SCENARIO_TIMEOUT_MAX};
 
 /// A software RDMA device of Linux.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -101,6 +101,8 @@ pub struct Scenario {
     pub disks: Vec<DiskSpec>,
     /// Header `suite`.
     pub suite: Suite,
+    /// Virtual CPUs of each guest; header `cpus`. A host makes no more I/O queues than it has CPUs.
+    pub cpus: Option<u32>,
     /// Programs of the workspace it runs; header `needs`, `sluice` when absent.
     pub needs: Vec<String>,
 }
@@ -128,6 +130,7 @@ impl Scenario {
             timeout: SCENARIO_TIMEOUT_DEFAULT,
             disks: Vec::new(),
             suite: Suite::Smoke,
+            cpus: None,
             needs: vec!["sluice".to_owned()],
         };
         // The header ends at the first line that is not a comment.
@@ -170,6 +173,11 @@ impl Scenario {
                     other => bail!("'{other}': smoke or all"),
                 }
             }
+            "cpus" => {
+                let cpus = value.parse().context("a number")?;
+                ensure!((1..=CPUS_MAX).contains(&cpus), "1 to {CPUS_MAX}");
+                self.cpus = Some(cpus);
+            }
             "needs" => {
                 self.needs = value
                     .split_whitespace()
@@ -178,7 +186,8 @@ impl Scenario {
                     .collect();
             }
             other => bail!(
-                "unknown key '{other}': title, guests, devices, group, timeout, disks, suite, needs"
+                "unknown key '{other}': title, guests, devices, group, timeout, disks, suite, cpus, \
+                 needs"
             ),
         }
         Ok(())
@@ -221,7 +230,7 @@ mod tests {
     fn every_key_of_the_header_is_understood() {
         let scenario = parse(
             "# title: a: b\n# guests: 2\n# devices: siw\n# group: g\n# timeout: 90 s\n\
-             # disks: 2x256MiB 1x64MiB:volatile\n# suite: all\n# needs: sluice probe\n\necho\n",
+             # disks: 2x256MiB 1x64MiB:volatile\n# suite: all\n# cpus: 4\n# needs: sluice probe\n\necho\n",
         )
         .unwrap();
         assert_eq!(scenario.title, "a: b");
@@ -232,6 +241,7 @@ mod tests {
         assert_eq!(scenario.disks.len(), 3);
         assert!(scenario.disks[2].volatile && !scenario.disks[1].volatile);
         assert_eq!(scenario.suite, Suite::All);
+        assert_eq!(scenario.cpus, Some(4));
         assert_eq!(scenario.needs, ["sluice", "probe"]);
     }
 
@@ -256,6 +266,7 @@ mod tests {
             "# title: t\n# disks: 99x1MiB\n",
             "# title: t\n# disks: 1x1GB\n",
             "# title: t\n# suite: some\n",
+            "# title: t\n# cpus: 0\n",
         ] {
             assert!(parse(header).is_err(), "accepted {header:?}");
         }

@@ -78,6 +78,8 @@ pub struct Setup {
     pub roles: Vec<Role>,
     /// Scratch disks of the target.
     pub disks: Vec<DiskSpec>,
+    /// Virtual CPUs of each guest.
+    pub cpus: u32,
     /// Programs of the workspace to bring in.
     pub needs: Vec<String>,
     /// How the CPU runs.
@@ -87,19 +89,22 @@ pub struct Setup {
 impl Setup {
     /// What `scenario` needs on `device` and `series`.
     pub fn of(scenario: &Scenario, device: Device, series: Series, accel: Accel) -> Self {
+        let cpus = match (accel, scenario.cpus) {
+            (Accel::Icount, _) => 1,
+            (_, Some(cpus)) => cpus,
+            // Two guests share what is usually two CPUs.
+            (_, None) if scenario.roles.len() > 1 => 1,
+            (_, None) => 2,
+        };
         Self {
             series,
             device,
             roles: scenario.roles.clone(),
             disks: scenario.disks.clone(),
+            cpus,
             needs: scenario.needs.clone(),
             accel,
         }
-    }
-
-    /// Virtual CPUs of each guest: two guests share the machine's two.
-    pub fn cpus(&self) -> u32 {
-        if self.accel == Accel::Icount || self.roles.len() > 1 { 1 } else { 2 }
     }
 
     /// Memory of each guest in MiB.

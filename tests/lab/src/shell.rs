@@ -21,6 +21,7 @@ pub fn open(device: Device, series: Series, disks: &str, needs: Vec<String>) -> 
         device,
         roles: vec![Role::Target],
         disks: DiskSpec::parse_list(disks)?,
+        cpus: 2,
         needs,
         accel: Accel::from_env()?,
     };
