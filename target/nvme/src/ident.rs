@@ -98,9 +98,6 @@ fn check_nqn(text: &str) -> Result<(), NqnError> {
 fn nqn_field(field: &[u8; limits::NQN_FIELD_BYTES]) -> Result<&str, NqnError> {
     let end = field.iter().position(|byte| *byte == 0);
     let text = &field[..end.ok_or(NqnError::Unterminated)?];
-    if text.len() > limits::NQN_BYTES_MAX {
-        return Err(NqnError::Long);
-    }
     core::str::from_utf8(text).map_err(|_| NqnError::Text)
 }
 

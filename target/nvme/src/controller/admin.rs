@@ -92,9 +92,18 @@ impl Controller {
         size: PropertySize,
         value: u64,
     ) -> Result<Outcome, Status> {
+        if self.phase == Phase::Ended {
+            // Its connections are being closed: nothing brings it back.
+            return Err(Status::COMMAND_SEQUENCE_ERROR.dnr());
+        }
         match self.properties.set(offset, size, value)? {
             Transition::None => {}
-            Transition::Enabled => self.outbox.views = true,
+            Transition::Enabled => {
+                // A shutdown of the disabled controller is over with this.
+                self.phase = Phase::Running;
+                self.deadline = None;
+                self.outbox.views = true;
+            }
             Transition::Disabled => self.reset(queue),
             Transition::Disabling => {
                 self.reset(queue);

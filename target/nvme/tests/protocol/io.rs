@@ -268,7 +268,8 @@ fn deallocate(pair: &mut Pair, ranges: &[[u8; 16]]) -> Result<Vec<(u64, u64)>, S
         panic!("unexpected {action:?}");
     };
     assert_eq!(len, count * 16);
-    let data = ranges.concat();
+    // What lies behind the ranges is none of theirs.
+    let data = [ranges.concat(), range(0, 1).to_vec()].concat();
     let now = pair.now;
     match pair.io.get_mut(&1).unwrap().handle_fetched(now, permit, &data) {
         Action::Execute { permit, op: DiskOp::Deallocate { disk, ranges } } => {
@@ -335,21 +336,27 @@ fn hints_and_deallocation_that_the_disk_can_not_do_succeed_at_once() {
 }
 
 #[test]
-fn ranges_fetched_while_the_namespace_went_away_are_refused() {
-    let mut pair = Pair::live();
-    let Action::Fetch { permit, .. } = pair.start_io(&dsm(1, 1, AD, keyed(16)), 0) else {
-        panic!("no fetch");
-    };
+fn ranges_fetched_while_the_namespace_went_away_or_became_read_only_are_refused() {
     let mut without = subsystem();
     without.namespaces.remove(0);
-    let (now, export) = (pair.now, export_of(vec![without], 2));
-    pair.controller().export_changed(now, &export);
-    pair.pump();
-    match pair.io.get_mut(&1).unwrap().handle_fetched(now, permit, &range(0, 1)) {
-        Action::Respond(completion) => {
-            assert_eq!(completion.cqe.status(), Status::INVALID_NAMESPACE.dnr());
+    let mut read_only = subsystem();
+    read_only.namespaces[0].read_only = true;
+    let cases = [
+        (without, Status::INVALID_NAMESPACE.dnr()),
+        (read_only, Status::NAMESPACE_WRITE_PROTECTED.dnr()),
+    ];
+    for (changed, status) in cases {
+        let mut pair = Pair::live();
+        let Action::Fetch { permit, .. } = pair.start_io(&dsm(1, 1, AD, keyed(16)), 0) else {
+            panic!("no fetch");
+        };
+        let now = pair.now;
+        pair.controller().export_changed(now, &export_of(vec![changed], 2));
+        pair.pump();
+        match pair.io.get_mut(&1).unwrap().handle_fetched(now, permit, &range(0, 1)) {
+            Action::Respond(completion) => assert_eq!(completion.cqe.status(), status),
+            other => panic!("unexpected {other:?}"),
         }
-        other => panic!("unexpected {other:?}"),
     }
 }
 

@@ -137,6 +137,35 @@ fn shutdown_stops_io_at_once_and_is_complete_when_io_has_ended() {
 }
 
 #[test]
+fn controller_that_was_shut_down_while_disabled_can_be_enabled() {
+    let mut pair = Pair::new(export_of(vec![subsystem()], 1));
+    pair.connect(&Connect::admin(SUBNQN)).ok();
+    pair.set_cc(1 << 14).ok();
+    assert_eq!(pair.csts(), SHUTDOWN_COMPLETE);
+    pair.enable();
+    pair.connect_io(1);
+    for _ in 0..20 {
+        let then = Now(pair.now.0 + std::time::Duration::from_secs(4));
+        pair.until(then);
+        pair.io_op(&blocks(opcode::READ, 1, 0, 0, keyed(512)), 0);
+    }
+    assert_eq!(pair.ended, None, "it doesn't wait for its host to leave any more");
+}
+
+#[test]
+fn controller_that_ended_is_not_brought_back() {
+    let mut pair = Pair::live();
+    let then = Now(pair.now.0 + std::time::Duration::from_secs(60));
+    pair.until(then);
+    assert_eq!(pair.ended, Some(EndCause::KeepAliveExpired));
+    for cc in [0, ENABLE, ENABLE | 1 << 14] {
+        assert_eq!(pair.set_cc(cc).status(), Status::COMMAND_SEQUENCE_ERROR.dnr());
+    }
+    assert_eq!(pair.csts(), READY | 1 << 1);
+    assert_eq!(pair.controller().poll_timeout(), None);
+}
+
+#[test]
 fn quiesce_that_nobody_asked_for_changes_nothing() {
     let mut pair = Pair::live();
     let now = pair.now;
