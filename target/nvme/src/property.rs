@@ -144,7 +144,9 @@ impl Properties {
             self.disabled();
             return Ok(Transition::Disabled);
         }
-        if cc & CC_SHN != CC_SHN_NONE && self.shutdown == Shutdown::None && !self.failed {
+        let disabling = self.ready && !enable;
+        let shut_down = cc & CC_SHN != CC_SHN_NONE && self.shutdown == Shutdown::None;
+        if shut_down && !disabling && !self.failed {
             self.shutdown = Shutdown::Occurring;
             return Ok(Transition::ShuttingDown { abrupt: cc & CC_SHN == CC_SHN_ABRUPT });
         }

@@ -1,10 +1,12 @@
 //! Hosts that send anything: nothing panics, every command is answered or held exactly once.
 
-use nvme::{Action, Cid, Controller, HostData, Outcome, Queue, Sgl, Sqe};
+use nvme::{Action, Cid, Controller, HostData, Outcome, Queue, Sgl, Sqe, Status};
 use proptest::prelude::*;
 use zerocopy::{FromBytes, IntoBytes};
 
-use crate::pair::{Connect, IN_CAPSULE, Pair, SUBNQN, claim, export_of, ms, subsystem};
+use crate::pair::{
+    Connect, IN_CAPSULE, Pair, SUBNQN, blocks, claim, export_of, keyed, ms, subsystem,
+};
 
 /// Sixty-four bytes of which the interesting ones are often nearly right.
 fn sqe() -> impl Strategy<Value = Sqe> {
@@ -165,6 +167,117 @@ proptest! {
             let then = nvme::Now(pair.now.0 + std::time::Duration::from_millis(wait));
             pair.until(then);
         }
+    }
+}
+
+/// A step of a host that knows the commands but not their order, or of its transport.
+#[derive(Debug, Clone)]
+enum Step {
+    SetCc(u32),
+    Quiesce,
+    ConnectIo(u16),
+    LoseIo(u16),
+    Io,
+    EventRequest,
+    Wait(u64),
+    Export(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let cc = vec![0u32, 0x0046_0060, 0x0046_0061, 0x0046_4061, 0x0046_8061, 0x4000, 0x61];
+    prop_oneof![
+        6 => prop::sample::select(cc).prop_map(Step::SetCc),
+        4 => Just(Step::Quiesce),
+        3 => (1u16..3).prop_map(Step::ConnectIo),
+        1 => (1u16..3).prop_map(Step::LoseIo),
+        4 => Just(Step::Io),
+        2 => Just(Step::EventRequest),
+        1 => (0u64..30_000).prop_map(Step::Wait),
+        1 => (1u64..9).prop_map(Step::Export),
+    ]
+}
+
+/// What a transport does once a controller's I/O has ended.
+fn quiesce(pair: &mut Pair) {
+    let now = pair.now;
+    for qid in core::mem::take(&mut pair.io).into_keys() {
+        pair.controller().io_queue_gone(now, nvme::Qid(qid));
+    }
+    pair.controller().io_quiesced(now);
+    pair.pump();
+}
+
+fn take(pair: &mut Pair, step: &Step) {
+    match *step {
+        Step::SetCc(cc) => drop(pair.set_cc(cc)),
+        Step::Quiesce => quiesce(pair),
+        Step::ConnectIo(qid) => {
+            let connect = Connect::io(pair.cntlid, qid);
+            drop(pair.try_connect_io(&connect, claim(qid, 128)));
+        }
+        Step::LoseIo(qid) => {
+            pair.io.remove(&qid);
+            let now = pair.now;
+            pair.controller().io_queue_gone(now, nvme::Qid(qid));
+        }
+        Step::Io if pair.io.contains_key(&1) => {
+            let csts = pair.controller().csts();
+            let read = blocks(nvme::io::opcode::READ, 1, 0, 0, keyed(512));
+            match pair.start_io(&read, 0) {
+                Action::Execute { permit, .. } => {
+                    assert_eq!(csts, 1, "I/O runs only while ready and nothing else");
+                    pair.finish(permit, Outcome::SUCCESS);
+                }
+                Action::Respond(completion) => {
+                    assert_eq!(completion.cqe.status(), Status::COMMAND_SEQUENCE_ERROR.dnr());
+                }
+                other => panic!("unexpected {other:?}"),
+            }
+        }
+        Step::Io => {}
+        Step::EventRequest => drop(pair.async_event()),
+        Step::Wait(ms) => {
+            let then = nvme::Now(pair.now.0 + std::time::Duration::from_millis(ms));
+            pair.until(then);
+        }
+        Step::Export(genctr) => {
+            let mut changed = subsystem();
+            changed.namespaces[0].lba_count = 2048 + genctr;
+            let now = pair.now;
+            pair.controller().export_changed(now, &export_of(vec![changed], genctr));
+            pair.pump();
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn controller_comes_back_from_any_order_of_steps(
+        steps in prop::collection::vec(step(), 1..60),
+    ) {
+        let mut pair = Pair::new(export_of(vec![subsystem()], 1));
+        pair.connect(&Connect::admin(SUBNQN)).ok();
+        pair.quiesce_at_once = false;
+        for step in &steps {
+            take(&mut pair, step);
+            prop_assert!(pair.admin.in_flight() <= 4);
+            if pair.ended.is_some() {
+                prop_assert_ne!(pair.controller().csts() & 2, 0, "failed, and says so");
+                prop_assert_eq!(pair.controller().poll_timeout(), None);
+                return Ok(());
+            }
+            prop_assert!(pair.controller().poll_timeout().is_some(), "every wait has an end");
+        }
+        // A host that does it right gets a working controller.
+        pair.set_cc(0).ok();
+        quiesce(&mut pair);
+        // SHST of a controller that was never enabled stays until it is.
+        prop_assert_eq!(pair.csts() & 3, 0);
+        prop_assert_eq!(pair.admin.in_flight(), 0);
+        pair.enable();
+        pair.connect_io(1);
+        take(&mut pair, &Step::Io);
+        prop_assert!(pair.controller().counts().reads > 0);
     }
 }
 

@@ -153,6 +153,20 @@ fn controller_that_was_shut_down_while_disabled_can_be_enabled() {
 }
 
 #[test]
+fn shutdown_asked_for_while_disabling_is_part_of_the_disable() {
+    let mut pair = Pair::live();
+    pair.quiesce_at_once = false;
+    pair.set_cc(ENABLE & !1).ok();
+    pair.set_cc(ENABLE & !1 | 1 << 14).ok();
+    assert_eq!(pair.closed, [CloseReason::Disabled]);
+    let now = pair.now;
+    pair.controller().io_queue_gone(now, Qid(1));
+    pair.controller().io_quiesced(now);
+    assert_eq!(pair.csts(), 0);
+    pair.enable();
+}
+
+#[test]
 fn controller_that_ended_is_not_brought_back() {
     let mut pair = Pair::live();
     let then = Now(pair.now.0 + std::time::Duration::from_secs(60));
