@@ -132,12 +132,17 @@ pub const RXE: DrainCaps = DrainCaps {
 };
 
 /// Linux siw (Soft-iWARP); seen on 6.1 and 6.12.
+///
+/// QUIRK(siw): from userspace a SEND with invalidate names a key that the peer can't invalidate: on
+/// 6.12 the host's queue pair answered it with a TERMINATE (layer 0, type 2, code 9) and its Connect
+/// timed out, while the same host is served well with plain SENDs.
 pub const SIW: DrainCaps = DrainCaps {
     provider: "siw",
     post_in_err: PostInErr::Lost,
     sq_in_order: false,
     signal_all: true,
     after_destroy: AfterDestroy::Stay,
+    send_with_invalidate: false,
     ..IWARP
 };
 
