@@ -2,10 +2,11 @@
 //! run on a real device and asserted row by row.
 //!
 //! Usage: `verbs-experiments ADDRESS:PORT [CASE...]`, with an address of an rxe or siw device and the
-//! first of some 60 free ports. Prints `case: row | expected | seen | ok` lines; the exit status is 1
+//! first of some 70 free ports. Prints `case: row | expected | seen | ok` lines; the exit status is 1
 //! when a row is wrong. `verbs-experiments peer ADDRESS:PORT` is the other end of the case
 //! `peer_stopped`, on another machine; it ends when its stdin does. Needs root, `tc` and `sch_netem` on siw. The rows hold for Linux 6.1 and 6.12.
 
+mod barrier;
 mod case;
 mod destroy;
 mod disconnect;
@@ -53,6 +54,9 @@ const CASES: &[(&str, Run)] = &[
     ("reset", states::reset),
     ("destroy_live", destroy::destroy_live),
     ("dereg_first", destroy::dereg_first),
+    ("reads_then_destroy", barrier::reads_then_destroy),
+    ("reads_then_error", barrier::reads_then_error),
+    ("writes_after_destroy", barrier::writes_after_destroy),
     ("race", race::race),
     ("refusals", misuse::refusals),
     ("undestroyed", misuse::undestroyed),

@@ -13,6 +13,8 @@ pub(crate) const RECV_BYTES: u32 = 4096;
 pub(crate) const LOCAL_AT: u64 = 256 << 10;
 /// Where the peer's WRITEs land and its READs read.
 pub(crate) const REMOTE_AT: u64 = 800 << 10;
+/// Bytes there that READs bring: none of them is 0 at the peer.
+pub(crate) const READABLE_BYTES: u32 = 128 << 10;
 /// Bytes of a message that takes a socket's buffer.
 pub(crate) const BIG: u32 = 512 << 10;
 
@@ -55,4 +57,24 @@ impl Memory {
         // SAFETY: as for `read_word`.
         unsafe { self.word(offset).write_volatile(value) }
     }
+
+    /// Sets every word of a range to 0.
+    pub(crate) fn clear(&self, offset: u64, len: u32) {
+        words(offset, len).for_each(|at| self.write_word(at, 0));
+    }
+
+    /// Sets every word of a range to what is not 0.
+    pub(crate) fn fill(&self, offset: u64, len: u32) {
+        words(offset, len).for_each(|at| self.write_word(at, 0xa5a5_a5a5_a5a5_a5a5));
+    }
+
+    /// Words of a range that are not 0.
+    pub(crate) fn count_set(&self, offset: u64, len: u32) -> usize {
+        words(offset, len).filter(|&at| self.read_word(at) != 0).count()
+    }
+}
+
+/// Offsets of the words of a range.
+fn words(offset: u64, len: u32) -> impl Iterator<Item = u64> {
+    (offset..offset + u64::from(len)).step_by(8)
 }

@@ -15,7 +15,7 @@ use transport::device::{
 use verbs::Verbs;
 
 use crate::end::{CM_TIMEOUT, End, SUCCESS, wait_readable};
-use crate::memory::LOCAL_AT;
+use crate::memory::{LOCAL_AT, READABLE_BYTES, REMOTE_AT};
 
 /// What the peer does on request.
 #[derive(Clone, Copy, Debug)]
@@ -103,6 +103,7 @@ pub(crate) fn run(addr: SocketAddr) -> Result<()> {
     let private_data = request.private_data;
     let mut end = End::new(request.id, false)?;
     end.learn(&private_data)?;
+    end.memory.fill(REMOTE_AT, READABLE_BYTES);
     end.recv(0x9000)?;
     end.recv(0x9001)?;
     end.id.accept(&AcceptParams {
