@@ -37,12 +37,12 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
                 let i = self.conns[c].commands.insert(Command::new(permit, work, len));
                 let offset_bytes = extent.offset_bytes;
                 let request = Request::Write { buf: DiskBuf(buf), len, offset_bytes, fua };
-                self.to_disk(c, i, disk, request);
+                self.hand_to_disk(c, i, disk, request);
             }
             DiskOp::Flush { disk } => {
                 let command = Command::new(permit, Work::Flush, 0);
                 let i = self.conns[c].commands.insert(command);
-                self.to_disk(c, i, disk, Request::Flush);
+                self.hand_to_disk(c, i, disk, Request::Flush);
             }
             DiskOp::FlushAll { subsystem } => {
                 let work = Work::FlushAll { subsystem, next: 0 };
@@ -55,7 +55,7 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
                 let command = Command::new(permit, Work::Range { disk, range }, 0);
                 let i = self.conns[c].commands.insert(command);
                 let request = Request::WriteZeroes { len, offset_bytes, unmap: deallocate, fua };
-                self.to_disk(c, i, disk, request);
+                self.hand_to_disk(c, i, disk, request);
             }
             DiskOp::Deallocate { .. } => {
                 // Only ever follows fetched bytes, which `act_fetched` sees first.
@@ -96,7 +96,7 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
             Work::Read { disk, offset, .. } => {
                 let len = buf.len();
                 let request = Request::Read { buf: DiskBuf(buf), len, offset_bytes: offset };
-                self.to_disk(c, i, disk, request);
+                self.hand_to_disk(c, i, disk, request);
             }
             Work::Range { .. } | Work::Flush | Work::FlushAll { .. } | Work::Deallocate { .. } => {}
         }
@@ -144,7 +144,7 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
             Work::Write { disk, offset, fua, .. } => {
                 let len = buf.len();
                 let request = Request::Write { buf: DiskBuf(buf), len, offset_bytes: offset, fua };
-                self.to_disk(c, i, disk, request);
+                self.hand_to_disk(c, i, disk, request);
             }
             Work::Fetch { .. } => {
                 let permit = conn.commands.remove(i).permit;
@@ -175,7 +175,13 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
     }
 
     /// Hands a disk operation over, behind whatever orphan it overlaps.
-    pub(crate) fn to_disk(&mut self, c: usize, i: usize, disk: DiskId, request: Request<DiskBuf>) {
+    pub(crate) fn hand_to_disk(
+        &mut self,
+        c: usize,
+        i: usize,
+        disk: DiskId,
+        request: Request<DiskBuf>,
+    ) {
         let conn = &mut self.conns[c];
         conn.commands[i].stage = Stage::Disk;
         conn.backend += 1;
@@ -285,7 +291,7 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
         let disk = subsystem.namespaces.get(*next).map(|namespace| namespace.disk);
         *next += 1;
         match disk {
-            Some(disk) => self.to_disk(c, i, disk, Request::Flush),
+            Some(disk) => self.hand_to_disk(c, i, disk, Request::Flush),
             None => self.finish_command(c, i, Outcome::SUCCESS),
         }
     }
@@ -310,7 +316,7 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
         match extent {
             Some(extent) => {
                 let (len, offset_bytes) = (extent.len_bytes, extent.offset_bytes);
-                self.to_disk(c, i, disk, Request::Discard { len, offset_bytes });
+                self.hand_to_disk(c, i, disk, Request::Discard { len, offset_bytes });
             }
             None => self.finish_command(c, i, Outcome::SUCCESS),
         }

@@ -10,6 +10,7 @@ use transport::cause::Cause;
 use transport::connection::Connection;
 use transport::device::{AcceptParams, CmId, Device, QpCaps, Stack};
 use transport::drain::State;
+use transport::limits::CONNECTIONS_MAX;
 use transport::pool::{Pool, RecvBuf};
 use transport::reaper::{Job, Outcome};
 use transport::wr::{Door, Memory, Retired, WrKind};
@@ -35,42 +36,28 @@ where
     pub(crate) fn connect(&mut self, incoming: Incoming<S>) {
         let Incoming { request, device, port, claim, ticket } = incoming;
         let peer = request.peer;
-        let Ok(claim) = claim.admit(self.shared.settings.queue_depth_max) else {
-            let reject = claim.admit(self.shared.settings.queue_depth_max).err();
-            tracing::warn!(%peer, ?reject, "refused: the queue is too large or too small");
-            return self.refuse(request.id, reject.unwrap_or(CmReject::NoResources));
+        let claim = match claim.admit(self.shared.settings.queue_depth_max) {
+            Ok(claim) if !self.stopping => claim,
+            Ok(_) => return self.refuse(request.id, CmReject::NoResources),
+            Err(reject) => {
+                tracing::warn!(%peer, ?reject, "refused: the queue is too large or too small");
+                return self.refuse(request.id, reject);
+            }
         };
-        if self.stopping {
-            return self.refuse(request.id, CmReject::NoResources);
-        }
-        let lane = match self.lane_for(&device) {
-            Ok(lane) => lane,
-            Err(error) => {
-                tracing::error!(device = device.name(), %error, "can't use the device; if it is out \
-                    of memory, raise RLIMIT_MEMLOCK or lower limits.pool");
+        let in_capsule =
+            if claim.qid == Qid::ADMIN { 0 } else { self.shared.settings.in_capsule_bytes };
+        let room = match self.make_room(&device, u32::from(claim.entries), in_capsule) {
+            Ok(room) => room,
+            Err(reason) => {
+                tracing::warn!(%peer, "refused: {reason}");
                 return self.refuse(request.id, CmReject::NoResources);
             }
         };
-        let depth = u32::from(claim.entries);
-        let qp_caps =
-            QpCaps { send_wr_max: send_wr_max(depth), recv_wr_max: depth, recv_sge_max: 2 };
-        if qp_caps.send_wr_max > device.attr().max_qp_wr || !self.lanes[lane].lane.claim(qp_caps) {
-            tracing::warn!(%peer, "refused: no room on the device for another queue pair");
-            return self.refuse(request.id, CmReject::NoResources);
-        }
-        let in_capsule =
-            if claim.qid == Qid::ADMIN { 0 } else { self.shared.settings.in_capsule_bytes };
-        let Some(memory) = QueueMemory::take(&self.lanes[lane].data.pool, depth, in_capsule) else {
-            tracing::warn!(%peer, "refused: the pool has no room for another queue");
-            self.lanes[lane].lane.unclaim(qp_caps);
-            return self.refuse(request.id, CmReject::NoResources);
-        };
+        let Room { lane, qp_caps, memory } = room;
         let generation = self.next_generation();
-        let entry = self.conns.vacant_entry();
-        let c = entry.key();
-        let Ok(slot) = u16::try_from(c) else {
-            return self.refuse(request.id, CmReject::NoResources);
-        };
+        let c = self.conns.vacant_key();
+        // The table is bounded by the limit of queues, far below what a slot can name.
+        let slot = u16::try_from(c).unwrap_or(u16::MAX);
         let name = Name { reactor: self.index, slot: u32::from(slot), generation };
         let now = transport_now(self.now);
         let lane_ref = &self.lanes[lane].lane;
@@ -83,11 +70,12 @@ where
                     return self.refuse(id, CmReject::NoResources);
                 }
             };
-        let read_depth = u32::from(request.initiator_depth)
-            .min(device.attr().max_qp_init_rd_atom)
-            .clamp(1, READ_DEPTH_MAX);
+        let depth = usize::from(claim.entries);
+        let device_reads = device.attr().max_qp_init_rd_atom;
+        let read_depth =
+            u32::from(request.initiator_depth).min(device_reads).clamp(1, READ_DEPTH_MAX);
         let in_capsule = u32::try_from(in_capsule).unwrap_or(0);
-        entry.insert(Conn {
+        self.conns.insert(Conn {
             generation,
             transport,
             lane,
@@ -102,21 +90,51 @@ where
             closing: false,
             touched: false,
             armed: Armed::default(),
-            commands: Slab::with_capacity(depth as usize),
+            commands: Slab::with_capacity(depth),
             connecting: None,
             responses: memory.responses,
             spare: memory.spare,
-            capsules: VecDeque::with_capacity(depth as usize),
+            capsules: VecDeque::with_capacity(depth),
             completions: VecDeque::new(),
             reads_out: 0,
             read_depth,
-            reads: VecDeque::with_capacity(depth as usize),
+            reads: VecDeque::with_capacity(depth),
             backend: 0,
             capsules_seen: 0,
         });
         self.lanes[lane].connections += 1;
         self.counters.connections_accepted += 1;
         self.accept(c, memory.receives, read_depth);
+    }
+
+    /// Finds a lane with room for a queue of `depth` commands, and takes that room.
+    fn make_room(
+        &mut self,
+        device: &S::Device,
+        depth: u32,
+        in_capsule: usize,
+    ) -> Result<Room, String> {
+        if self.conns.vacant_key() >= CONNECTIONS_MAX {
+            return Err(format!("reactor {} has {CONNECTIONS_MAX} connections", self.index));
+        }
+        let lane = self.lane_for(device).map_err(|error| {
+            format!(
+                "can't use {}: {error}; if it is out of memory, raise LimitMEMLOCK or lower \
+                 limits.pool",
+                device.name()
+            )
+        })?;
+        let qp_caps =
+            QpCaps { send_wr_max: send_wr_max(depth), recv_wr_max: depth, recv_sge_max: 2 };
+        if qp_caps.send_wr_max > device.attr().max_qp_wr || !self.lanes[lane].lane.claim(qp_caps) {
+            return Err(format!("no room on {} for another queue pair", device.name()));
+        }
+        let pool = &self.lanes[lane].data.pool;
+        let Some(memory) = QueueMemory::take(pool, depth, in_capsule) else {
+            self.lanes[lane].lane.unclaim(qp_caps);
+            return Err("limits.pool has no room for another queue".to_owned());
+        };
+        Ok(Room { lane, qp_caps, memory })
     }
 
     fn accept(&mut self, c: usize, receives: Vec<RecvBuf>, read_depth: u32) {
@@ -152,6 +170,13 @@ where
         self.touch(c);
         self.take_retired(c);
     }
+}
+
+/// A place for a queue, taken.
+struct Room {
+    lane: usize,
+    qp_caps: QpCaps,
+    memory: QueueMemory,
 }
 
 /// What a queue holds for its whole life, taken before it is accepted: so no response, and no
