@@ -27,8 +27,8 @@ pub enum Action {
         /// The work.
         op: DiskOp,
     },
-    /// Get a buffer of `len` bytes, have [`crate::Controller::fill`] fill it, write it to the host's
-    /// memory, then complete with success.
+    /// Get a buffer of `len` bytes, have [`crate::Controller::fill`] fill it, write it to the
+    /// host's memory, then complete with success.
     Return {
         /// The command.
         permit: Permit,

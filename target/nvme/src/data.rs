@@ -1,4 +1,4 @@
-//! Data pointers of commands: which forms a direction allows (NVMe-oF 1.1 §7.3.4).
+//! Data pointers of commands: which forms a direction allows (NVMe-oF 1.1 §7.3).
 
 use crate::action::HostData;
 use crate::wire::{HostSgl, Sgl, Sqe, Status};

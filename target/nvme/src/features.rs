@@ -1,4 +1,4 @@
-//! Features of a controller (NVMe Base 2.0 §5.27): what can be got and set, and what never changes.
+//! Features of a controller (NVMe Base 2.0 §5.27): what can be got, what set, what never changes.
 
 use crate::admin::{Select, SetFeatures};
 use crate::ident::Nsid;

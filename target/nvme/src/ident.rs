@@ -118,7 +118,7 @@ macro_rules! nqn {
                 Ok(Self(text.into()))
             }
 
-            /// Reads a wire field (NVMe Base 2.0 §4.5).
+            /// Reads a wire field (NVMe Base 2.0, NVMe Qualified Names).
             ///
             /// # Errors
             /// As [`Self::new`], and when the field has no terminator.
@@ -156,7 +156,7 @@ nqn!(
     HostNqn
 );
 
-/// NQN of every discovery subsystem (NVMe-oF 1.1 §5.2).
+/// NQN of every discovery subsystem (NVMe-oF 1.1 §5).
 pub const DISCOVERY_NQN: &str = "nqn.2014-08.org.nvmexpress.discovery";
 
 impl SubNqn {

@@ -1,8 +1,9 @@
 //! NVMe over Fabrics: controllers, discovery and the NVM command set as a protocol core.
 //!
 //! Nothing here does I/O, reads a clock or starts a thread. A [`Queue`] takes capsules and returns
-//! [`Action`]s; a [`Controller`] takes the admin commands among them. Both live on one reactor each;
-//! what they tell each other travels as plain values ([`ConnectRequest`], [`IoGrant`], [`IoView`]).
+//! [`Action`]s; a [`Controller`] takes the admin commands among them. Both live on one reactor
+//! each; what they tell each other travels as plain values ([`ConnectRequest`], [`IoGrant`],
+//! [`IoView`]).
 //!
 //! A command's life: [`Queue::handle_capsule`] makes a [`Permit`], the caller does what the
 //! [`Action`] says, and [`Queue::complete`] turns the permit into the response capsule. The permit
@@ -26,7 +27,7 @@
 //! |---|---|
 //! | What may a capsule look like? | [`wire`], [`queue`] |
 //! | Who may connect, and with which error not? | [`connect`], [`controller`] |
-//! | What does a host see of a controller? | [`property`], [`identify`], [`features`], [`log_page`] |
+//! | What does a host see of it? | [`property`], [`identify`], [`features`], [`log_page`] |
 //! | Which I/O reaches a disk? | [`io`] |
 //! | What does the connection manager's private data say? | [`rdma`] |
 //! | What is exported? | [`export`], [`discovery`] |

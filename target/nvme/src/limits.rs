@@ -8,13 +8,13 @@ pub const CQE_BYTES: usize = 16;
 pub const CONNECT_DATA_BYTES: u32 = 1024;
 /// Bytes of every Identify data structure (NVMe Base 2.0 §5.17).
 pub const IDENTIFY_BYTES: u32 = 4096;
-/// Bytes of an NQN's text without its terminator (NVMe Base 2.0 §4.5).
+/// Bytes of an NQN's text without its terminator (NVMe Base 2.0, NVMe Qualified Names).
 pub const NQN_BYTES_MAX: usize = 223;
 /// Bytes of an NQN field on the wire.
 pub const NQN_FIELD_BYTES: usize = 256;
-/// Entries of the admin queue that a fabrics host may ask for (NVMe-oF 1.1 §7.3.6.4).
+/// Entries of the admin queue that a fabrics host may ask for (NVMe-oF 1.1 §7.3).
 pub const ADMIN_QUEUE_ENTRIES_MAX: u16 = 32;
-/// Smallest and largest dynamic controller id (NVMe-oF 1.1 §4.2; FFF0h and up are reserved).
+/// Smallest and largest dynamic controller id (NVMe-oF 1.1 §4; FFF0h and up are reserved).
 pub const CNTLID_MIN: u16 = 1;
 /// Largest controller id.
 pub const CNTLID_MAX: u16 = 0xffef;
@@ -53,7 +53,7 @@ pub const SHUTDOWN_LINGER_MS: u32 = 120_000;
 pub const PAGE_BYTES: u32 = 4096;
 /// Largest keyed SGL length, in bytes: 24 bits.
 pub const KEYED_LENGTH_MAX: u32 = 0x00ff_ffff;
-/// Bytes of CM private data that NVMe/RDMA defines, each way (NVMe-oF 1.1 §7.3.6.4).
+/// Bytes of CM private data that NVMe/RDMA defines, each way (NVMe-oF 1.1 §7.3).
 pub const CM_PRIVATE_DATA_BYTES: usize = 32;
 /// Bytes of a discovery log page's header, and of one entry.
 pub const DISCOVERY_ENTRY_BYTES: u64 = 1024;

@@ -6,8 +6,8 @@ use crate::wire::Status;
 
 /// Version that controllers report: 2.0.0.
 ///
-/// It makes log pages 00h, 05h and 12h, Identify 05h, 06h, 08h and 1Ch, CAP.CRMS and CRTO mandatory,
-/// all of which hosts of today ask for; 2.1 would add more that nobody asks for.
+/// It makes log pages 00h, 05h and 12h, Identify 05h, 06h, 08h and 1Ch, CAP.CRMS and CRTO
+/// mandatory, all of which hosts of today ask for; 2.1 would add more that nobody asks for.
 pub const VERSION: u32 = 0x0002_0000;
 
 /// Offsets of the properties that exist.

@@ -1,4 +1,4 @@
-//! Private data of the RDMA connection manager (NVMe-oF 1.1 §7.3.6.4, NVMe RDMA Transport 1.0 §3.1.5).
+//! Private data of the RDMA connection manager (NVMe-oF 1.1 §7.3).
 //!
 //! It arrives longer than it was sent (56 bytes from `librdmacm`), so it is read by its format,
 //! never by its length.
@@ -146,7 +146,8 @@ mod tests {
     proptest! {
         #[test]
         fn request_survives_the_wire_whatever_follows_it(
-            qid: u16, hrqsize: u16, hsqsize: u16, cntlid: u16, tail in prop::collection::vec(any::<u8>(), 0..32),
+            qid: u16, hrqsize: u16, hsqsize: u16, cntlid: u16,
+            tail in prop::collection::vec(any::<u8>(), 0..32),
         ) {
             let sent = RequestPrivateData { qid: Qid(qid), hrqsize, hsqsize, cntlid };
             let mut data = sent.emit().to_vec();
@@ -155,7 +156,9 @@ mod tests {
         }
 
         #[test]
-        fn request_of_any_bytes_never_panics(data in prop::collection::vec(any::<u8>(), 0..64), max: u16) {
+        fn request_of_any_bytes_never_panics(
+            data in prop::collection::vec(any::<u8>(), 0..64), max: u16,
+        ) {
             if let Ok(request) = RequestPrivateData::parse(&data)
                 && let Ok(claim) = request.admit(max)
             {

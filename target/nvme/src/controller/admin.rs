@@ -272,7 +272,7 @@ impl Controller {
                 self.keep_alive.set(now, command.cdw11);
                 Ok(0)
             }
-            // Queues are counted before the first of them is made (NVMe Base 2.0 §5.27.1.5).
+            // Queues are counted before the first of them is made (NVMe Base 2.0 §5.27).
             fid::NUMBER_OF_QUEUES if !self.io_queues.is_empty() => {
                 Err(Status::COMMAND_SEQUENCE_ERROR.dnr())
             }

@@ -1,4 +1,4 @@
-//! The discovery log page (NVMe-oF 1.1 §5.3): a header and entries, 1024 bytes each.
+//! The discovery log page (NVMe-oF 1.1 §5): a header and entries, 1024 bytes each.
 
 use zerocopy::little_endian::{U16, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};

@@ -1,4 +1,4 @@
-//! Identify data structures (NVMe Base 2.0 §5.17.2, NVM Command Set 1.0 §4.1.5).
+//! Identify data structures (NVMe Base 2.0 §5.17, NVM Command Set 1.0 §4.1.5).
 
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};

@@ -1,4 +1,4 @@
-//! SGL descriptors of commands over RDMA (NVMe Base 2.0 §4.1.2, NVMe-oF 1.1 §7.3.4).
+//! SGL descriptors of commands over RDMA (NVMe Base 2.0 §4.1.2, NVMe-oF 1.1 §7.3).
 
 use crate::ident::RKey;
 use crate::limits;
