@@ -119,7 +119,7 @@ impl Mr {
 impl Drop for Mr {
     fn drop(&mut self) {
         // SAFETY: the only owner. Queue pairs that may still name the key make it fail their own
-        // requests, never touch the memory (drain.md §2.4).
+        // requests, never touch the memory (the device checks the key: IBTA vol 1 §10.6).
         let rc = unsafe { ffi::ibv_dereg_mr(self.ptr.as_ptr()) };
         if let Err(error) = check("ibv_dereg_mr", rc) {
             leaks::count_object(&error);
