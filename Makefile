@@ -1,0 +1,44 @@
+# `make demo` and `make test` do all their set-up themselves on a fresh Debian 12 machine with Rust.
+# `target/` is source: cargo builds into .build (CONTRIBUTING.md).
+
+export CARGO_TARGET_DIR ?= $(CURDIR)/.build
+# rdma-sys needs libclang 14; several versions may be installed.
+export LIBCLANG_PATH ?= /usr/lib/llvm-14/lib
+
+.PHONY: help demo test test-unit test-lab test-all check build lab-shell install-deps bench bench-count
+
+help:             ## what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
+
+demo: build       ## a real kernel host drives the daemon over Soft-RoCE and Soft-iWARP, in a VM
+	tests/lab/demo
+
+test: install-deps ## every crate's tests, and the lab's smoke scenarios over rxe and siw
+	@echo "== every crate's tests"
+	cargo test --workspace --exclude lab
+	@echo "== the lab: real RDMA in guests (about a quarter of an hour)"
+	cargo test -p lab
+
+test-unit: install-deps ## every crate's tests, without the lab
+	cargo test --workspace --exclude lab
+
+test-lab: install-deps  ## the lab's smoke scenarios
+	cargo test -p lab
+
+test-all: install-deps  ## all scenarios, on both kernels: an hour and more
+	cargo test --workspace --exclude lab
+	LAB_KERNELS="6.12 6.1" cargo test -p lab -- --include-ignored
+
+check: install-deps ## formatting and lints
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+build: install-deps ## the daemon and the lab's runner
+	@echo "== building (a few minutes the first time)"
+	cargo build -p sluice -p lab
+
+lab-shell: build  ## a shell in a guest with an RDMA device and the daemon; DEVICE=siw for the other one
+	$(CARGO_TARGET_DIR)/debug/lab shell --device $(or $(DEVICE),rxe) --needs sluice
+
+install-deps:
+	@tests/lab/install
