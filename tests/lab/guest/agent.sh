@@ -62,7 +62,7 @@ run_scenario() {
 }
 
 if [ -n "${lab_shell:-}" ]; then
-  echo "A shell on $ROLE with $DEVICE; '. /share/guest/lib.sh' for the scenarios' vocabulary, exit ends it."
+  echo "A shell on $ROLE with $DEVICE and the vocabulary of scenarios; exit powers it off."
   setsid cttyhack bash --rcfile /share/guest/lib.sh
   return
 fi

@@ -35,7 +35,11 @@ expect_failure() { if "$@"; then fail "succeeded, and should not: $*"; fi; }
 # pause SECONDS: sleeps without starting a process.
 exec {pause_fd}<> <(:)
 pause() { read -r -t "$1" -u "$pause_fd" || :; }
-now_ms() { local up; read -r up _ </proc/uptime; echo "$((10#${up%.*} * 1000 + 10#${up#*.} * 10))"; }
+now_ms() {
+  local up
+  read -r up _ </proc/uptime
+  echo "$((10#${up%.*} * 1000 + 10#${up#*.} * 10))"
+}
 # wait_until SECONDS COMMAND...: until the command succeeds; 1 when it did not in that time.
 wait_until() {
   local end=$(($(now_ms) + $1 * 1000))
@@ -52,7 +56,9 @@ within() { timeout -k 2 "$@"; }
 
 # signal NAME: tells the other guest something; await NAME [SECONDS] waits for it.
 signal() { : >"/share/signals/$SCENARIO.$1"; }
-await() { wait_until "${2:-60}" test -e "/share/signals/$SCENARIO.$1" || fail "no signal '$1' came"; }
+await() {
+  wait_until "${2:-60}" test -e "/share/signals/$SCENARIO.$1" || fail "no signal '$1' came"
+}
 # ask VERB ROLE: what only the runner can do, done when it returns.
 #   kill ROLE       the machine is gone at once, for good
 #   power_cut ROLE  it loses power, and what its volatile disks had not flushed; boots again and
@@ -99,7 +105,10 @@ link_restore() {
 scratch() {
   local serial
   for serial in /sys/block/vd*/serial; do
-    [ "$(cat "$serial")" = "scratch$1" ] && { serial=${serial%/serial}; echo "/dev/${serial##*/}"; return; }
+    [ "$(cat "$serial")" = "scratch$1" ] || continue
+    serial=${serial%/serial}
+    echo "/dev/${serial##*/}"
+    return
   done
   fail "no scratch disk $1: does the header say '# disks:'?"
 }
@@ -247,7 +256,8 @@ judge_now() { local kind; for kind in qp mr cq pd cm_id; do rdma_owned "$kind"; 
 # more than $RSS_GROWTH_KIB.
 judge_clean() {
   wait_until "${1:-10}" judge_same ||
-    fail "the daemon holds $(judge_now | xargs) (qp mr cq pd cm_id fd), at the start $(xargs </run/scenario/baseline)"
+    fail "the daemon holds $(judge_now | xargs) (qp mr cq pd cm_id fd)," \
+      "at the start $(xargs </run/scenario/baseline)"
   local grown=$(($(rss_kib) - $(cat /run/scenario/baseline-rss)))
   [ "$grown" -le "${RSS_GROWTH_KIB:-16384}" ] || fail "the daemon has grown by $grown KiB"
 }
@@ -301,7 +311,10 @@ clean_up() {
   nvmet_stop
   link_restore
   rdma_up || reason "the RDMA device does not come back"
-  wait_until 10 nothing_left || { echo dirty >/run/scenario/dirty; left_behind | sed 's/^/left behind: /' >&2; }
+  wait_until 10 nothing_left || {
+    echo dirty >/run/scenario/dirty
+    left_behind | sed 's/^/left behind: /' >&2
+  }
   local warning
   kernel_warnings | head -5 | while read -r warning; do reason "the kernel warned: $warning"; done
 }

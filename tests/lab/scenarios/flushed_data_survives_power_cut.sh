@@ -7,9 +7,15 @@
 
 disk=$(scratch 0)
 pattern() { head -c 65536 /dev/zero | tr '\0' "$1"; }
-# put LETTER OFFSET_KIB [DD_ARGUMENT...]: 64 KiB past the page cache.
-put() { pattern "$1" | dd of="$disk" bs=64K count=1 iflag=fullblock oflag=direct seek="$(($2 / 64))" conv=notrunc"${3:-}" status=none; }
-get() { dd if="$disk" bs=64K count=1 iflag=direct skip="$(($1 / 64))" status=none | tr -d '\0' | cut -c1; }
+# put LETTER OFFSET_KIB [,CONV]: 64 KiB past the page cache; ",fdatasync" flushes.
+put() {
+  pattern "$1" | dd of="$disk" bs=64K count=1 iflag=fullblock oflag=direct seek="$(($2 / 64))" \
+    conv=notrunc"${3:-}" status=none
+}
+# get OFFSET_KIB: the first letter there, nothing where there are zeroes.
+get() {
+  dd if="$disk" bs=64K count=1 iflag=direct skip="$(($1 / 64))" status=none | tr -d '\0' | cut -c1
+}
 
 if [ "$BOOT" = 1 ]; then
   put A 0

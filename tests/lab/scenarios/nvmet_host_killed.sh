@@ -1,4 +1,4 @@
-# title: Two guests: a host that hangs and goes on, then one that is killed, with the kernel's target
+# title: Two guests: a host that hangs and goes on, then one that is killed, with nvmet
 # suite: all
 # guests: 2
 # needs: nothing
@@ -33,7 +33,7 @@ host() {
   fio_verify "$device"
   signal wrote
   signal writing_again
-  fio --name=on --filename="$device" --rw=randwrite --bs=4k --iodepth=8 --ioengine=libaio --direct=1 \
-    --time_based --runtime=60
+  fio --name=on --filename="$device" --rw=randwrite --bs=4k --iodepth=8 \
+    --ioengine=libaio --direct=1 --time_based --runtime=60
   fail "the machine should be gone by now"
 }

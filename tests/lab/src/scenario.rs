@@ -186,8 +186,8 @@ impl Scenario {
                     .collect();
             }
             other => bail!(
-                "unknown key '{other}': title, guests, devices, group, timeout, disks, suite, cpus, \
-                 needs"
+                "unknown key '{other}': title, guests, devices, group, timeout, disks, suite, \
+                 cpus, needs"
             ),
         }
         Ok(())
@@ -230,7 +230,8 @@ mod tests {
     fn every_key_of_the_header_is_understood() {
         let scenario = parse(
             "# title: a: b\n# guests: 2\n# devices: siw\n# group: g\n# timeout: 90 s\n\
-             # disks: 2x256MiB 1x64MiB:volatile\n# suite: all\n# cpus: 4\n# needs: sluice probe\n\necho\n",
+             # disks: 2x256MiB 1x64MiB:volatile\n# suite: all\n# cpus: 4\n\
+             # needs: sluice probe\n\necho\n",
         )
         .unwrap();
         assert_eq!(scenario.title, "a: b");
