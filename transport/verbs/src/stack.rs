@@ -86,9 +86,10 @@ fn diagnose(error: DeviceError, root: &Path) -> OpenError {
 }
 
 // SAFETY: the promise on memory is that of `ibv_destroy_qp` and of a polled completion (IBTA vol 1
-// §10.8, §11.4; shown by `tests/experiments`, barrier.rs): `Qp::destroy` returns Ok only when the call returned 0 and was not
-// one that the driver is known to answer with 0 too early. Posts read only the descriptors given to
-// them, and nothing of this crate keeps or follows an address of an entry.
+// §10.8, §11.4; shown by `tests/experiments`, barrier.rs): `Qp::destroy` returns Ok only when the
+// call returned 0 and was not one that the driver is known to answer with 0 too early. Posts read
+// only the descriptors given to them, and nothing of this crate keeps or follows an address of an
+// entry.
 unsafe impl Stack for Verbs {
     type Listener = Listener;
     type Id = Id;
