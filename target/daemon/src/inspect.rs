@@ -146,4 +146,7 @@ fn add(sum: &mut status::Counters, part: &ReactorStatus) {
     sum.protocol_errors += counters.protocol_errors;
     sum.disk_errors += counters.disk_errors;
     sum.stale_completions += counters.stale_completions;
+    sum.commands_completed += counters.io.reads + counters.io.writes;
+    sum.read_bytes += counters.io.read_bytes;
+    sum.written_bytes += counters.io.written_bytes;
 }

@@ -31,7 +31,7 @@ device=$(nvme_device)
 say "the host's kernel made $device"
 sluice status --config /run/sluice.toml | sed 's/^/    /'
 
-head -c 16M /dev/urandom >/run/data
+head -c 16777216 /dev/urandom >/run/data
 sum=$(sha256sum </run/data)
 say "writing 16 MiB that never were before, sha256 ${sum%% *}"
 dd if=/run/data of="$device" bs=128k oflag=direct conv=fsync status=none

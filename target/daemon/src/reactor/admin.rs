@@ -305,6 +305,7 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
         let empty = |entry: &mut ControllerEntry| entry.admin.is_none() && entry.io.is_empty();
         if self.controller_mut(name).is_some_and(empty) {
             let entry = self.controllers.remove(name.slot as usize);
+            self.counters.io = self.counters.io.plus(entry.controller.counts());
             self.shared.registry().release(&entry.nqn, entry.cntlid, name.to_raw());
             tracing::debug!(cntlid = %entry.cntlid, subsystem = %entry.nqn, "association ended");
         }

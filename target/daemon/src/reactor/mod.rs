@@ -62,6 +62,8 @@ pub(crate) struct Counters {
     pub(crate) disk_errors: u64,
     pub(crate) stale_completions: u64,
     pub(crate) wakeups: u64,
+    /// I/O of controllers that are gone.
+    pub(crate) io: nvme::IoCounts,
 }
 
 /// One reactor. Generic over the RDMA stack and the disks: the daemon picks the real ones.

@@ -26,8 +26,14 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
             reactor,
             controllers: self.controller_status(),
             queues: self.conns.iter().filter_map(|(c, _)| self.queue_status(c)).collect(),
-            counters: self.counters,
+            counters: self.counters_now(),
         }
+    }
+
+    /// The counts, with the I/O of controllers that live.
+    fn counters_now(&self) -> super::Counters {
+        let live = self.controllers.iter().map(|(_, entry)| entry.controller.counts());
+        super::Counters { io: live.fold(self.counters.io, nvme::IoCounts::plus), ..self.counters }
     }
 
     fn controller_status(&self) -> Vec<(Name, String, status::Controller)> {
