@@ -1,7 +1,8 @@
-//! When memory is ours again: after a request's completion was polled, and after a destroy returned 0.
+//! When memory is ours again: after a request's completion was polled, and after a destroy returned
+//! 0.
 //!
-//! The release of memory in the whole project rests on these rows. Each cuts READs off in flight, clears
-//! their sink at the moment it should be ours, and looks whether anything still arrives.
+//! The release of memory in the whole project rests on these rows. Each cuts READs off in flight,
+//! clears their sink at the moment it should be ours, and looks whether anything still arrives.
 
 use std::thread;
 use std::time::Duration;

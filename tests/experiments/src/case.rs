@@ -37,8 +37,8 @@ pub(crate) enum Kernel {
 pub(crate) enum Outstanding {
     /// Nothing is outstanding but receives.
     Receives,
-    /// rxe: the peer has no receive posted, so sends wait and all behind them. siw: the network loses
-    /// everything; what TCP took has completed, a READ is outstanding.
+    /// rxe: the peer has no receive posted, so sends wait and all behind them. siw: the network
+    /// loses everything; what TCP took has completed, a READ is outstanding.
     Work,
     /// siw: as `Work`, behind so many sends that TCP's buffer is full and requests stay queued.
     Queued,
@@ -207,8 +207,8 @@ impl Case {
         Ok(self.end.with_status(FLUSH, wr_ids))
     }
 
-    /// Posts a receive and a SEND into whatever state the queue pair is in; says their errnos, 0 for
-    /// a post that was taken.
+    /// Posts a receive and a SEND into whatever state the queue pair is in; says their errnos, 0
+    /// for a post that was taken.
     pub(crate) fn post_markers(&mut self) -> (i32, i32) {
         let recv = self.end.recv(MARKER_RECV).map_or_else(|error| error.errno, |()| 0);
         let send = self.end.send(MARKER_SEND, 0, true);

@@ -69,8 +69,8 @@ impl End {
         let token = Token(0x5eed);
         let (qp, srq) = if shared_receives {
             let srq = Srq::create(&pd, 16)?;
-            // SAFETY: `srq` is a later field of the same value, and `End::destroy` takes the queue pair
-            // first; a queue pair that is never destroyed fails the run.
+            // SAFETY: `srq` is a later field of the same value, and `End::destroy` takes the queue
+            // pair first; a queue pair that is never destroyed fails the run.
             let qp = unsafe { probe::create_qp_with_srq(&id, &cq, caps, token, &pd, &srq) }?;
             (qp, Some(srq))
         } else {
@@ -168,8 +168,8 @@ impl End {
         signaled: bool,
     ) -> Result<(), PostError> {
         let desc = self.send_desc(wr_id, op, len, signaled);
-        // SAFETY: the memory is never freed; its content matters to nobody, but for the words that are
-        // read and written volatile.
+        // SAFETY: the memory is never freed; its content matters to nobody, but for the words that
+        // are read and written volatile.
         unsafe { self.qp().post_send(&[desc]) }
     }
 

@@ -52,8 +52,8 @@ pub(crate) fn error(lab: &mut Lab) -> Result<()> {
     lab.finish(case)
 }
 
-/// What `ibv_query_qp` says of a queue pair in this state: siw of 6.1 fills in nothing, which reads as
-/// RESET; that of 6.12 tells the state.
+/// What `ibv_query_qp` says of a queue pair in this state: siw of 6.1 fills in nothing, which reads
+/// as RESET; that of 6.12 tells the state.
 fn state(lab: &Lab, real: State) -> State {
     match (lab.provider, lab.kernel) {
         (Provider::Siw, Kernel::V6_1) => State::RESET,
@@ -69,7 +69,8 @@ fn opcodes(lab: &mut Lab, case: &Case) {
     lab.table.same("opcodes of a READ's and a receive's flush", expected, seen);
 }
 
-/// Posts after the flush, and the second and third move. Nothing of theirs is to be waited for on siw.
+/// Posts after the flush, and the second and third move. Nothing of theirs is to be waited for on
+/// siw.
 pub(crate) fn markers(lab: &mut Lab, case: &mut Case) -> Result<()> {
     case.end.comp_events = 0;
     case.end.cq.arm()?;
@@ -167,8 +168,9 @@ pub(crate) fn markers_before(lab: &mut Lab) -> Result<()> {
 
 /// Receives on a shared queue.
 ///
-/// rxe of 6.12 raises LAST_WQE_REACHED whenever its receiver looks at a queue pair in the error state,
-/// so it comes once a move and says nothing about the receives. rxe of 6.1 and siw never raise it.
+/// rxe of 6.12 raises LAST_WQE_REACHED whenever its receiver looks at a queue pair in the error
+/// state, so it comes once a move and says nothing about the receives. rxe of 6.1 and siw never
+/// raise it.
 pub(crate) fn shared_receives(lab: &mut Lab) -> Result<()> {
     let mut case = lab.begin_with("shared receive queue", Outstanding::Work, true)?;
     let reached = |end: &End| {

@@ -55,8 +55,8 @@ pub(crate) fn no_receive(lab: &mut Lab) -> Result<()> {
     lab.finish(case)
 }
 
-/// A peer that says nothing any more. rxe's retries are those of "peer to ERR"; between two processes of
-/// one machine only siw's traffic can be lost.
+/// A peer that says nothing any more. rxe's retries are those of "peer to ERR"; between two
+/// processes of one machine only siw's traffic can be lost.
 pub(crate) fn peer_vanished(lab: &mut Lab) -> Result<()> {
     if lab.provider != Provider::Siw {
         return Ok(());

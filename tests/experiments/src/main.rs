@@ -1,10 +1,11 @@
-//! What work requests really do around the move to the error state: the close path's table of facts,
-//! run on a real device and asserted row by row.
+//! What work requests really do around the move to the error state: the close path's table of
+//! facts, run on a real device and asserted row by row.
 //!
-//! Usage: `verbs-experiments ADDRESS:PORT [CASE...]`, with an address of an rxe or siw device and the
-//! first of some 70 free ports. Prints `case: row | expected | seen | ok` lines; the exit status is 1
-//! when a row is wrong. `verbs-experiments peer ADDRESS:PORT` is the other end of the case
-//! `peer_stopped`, on another machine; it ends when its stdin does. Needs root, `tc` and `sch_netem` on siw. The rows hold for Linux 6.1 and 6.12.
+//! Usage: `verbs-experiments ADDRESS:PORT [CASE...]`, with an address of an rxe or siw device and
+//! the first of some 70 free ports. Prints `case: row | expected | seen | ok` lines; the exit
+//! status is 1 when a row is wrong. `verbs-experiments peer ADDRESS:PORT` is the other end of the
+//! case `peer_stopped`, on another machine; it ends when its stdin does. Needs root, `tc` and
+//! `sch_netem` on siw. The rows hold for Linux 6.1 and 6.12.
 
 mod barrier;
 mod case;

@@ -18,7 +18,8 @@ pub(crate) const READABLE_BYTES: u32 = 128 << 10;
 /// Bytes of a message that takes a socket's buffer.
 pub(crate) const BIG: u32 = 512 << 10;
 
-/// Never freed: what the experiments do to a queue pair ends before the process, but is not trusted to.
+/// Never freed: what the experiments do to a queue pair ends before the process, but is not trusted
+/// to.
 pub(crate) struct Memory {
     start: NonNull<u8>,
 }
@@ -47,8 +48,8 @@ impl Memory {
 
     /// Reads a word that a peer may be writing.
     pub(crate) fn read_word(&self, offset: u64) -> u64 {
-        // SAFETY: `word` is inside the allocation and aligned (the allocator gives 1 MiB page-aligned
-        // or at least 16-aligned); any bits are a value.
+        // SAFETY: `word` is inside the allocation and aligned (the allocator gives 1 MiB
+        // page-aligned or at least 16-aligned); any bits are a value.
         unsafe { self.word(offset).read_volatile() }
     }
 

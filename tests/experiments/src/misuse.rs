@@ -1,4 +1,5 @@
-//! What the crate answers when it is used wrongly, and what becomes of objects that are not destroyed.
+//! What the crate answers when it is used wrongly, and what becomes of objects that are not
+//! destroyed.
 //!
 //! Leaks on purpose: last, for the kernel's objects go with the process.
 

@@ -1,7 +1,7 @@
 //! A network that loses everything: netem on the loopback interface.
 //!
-//! siw's traffic between two processes of one machine passes `lo`, whatever the address; rxe's passes no
-//! queue discipline at all.
+//! siw's traffic between two processes of one machine passes `lo`, whatever the address; rxe's
+//! passes no queue discipline at all.
 
 use std::process::Command;
 

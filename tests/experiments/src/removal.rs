@@ -1,8 +1,9 @@
-//! A device that goes away under a listener and a connection. Ruins the device: runs only when asked.
+//! A device that goes away under a listener and a connection. Ruins the device: runs only when
+//! asked.
 //!
-//! The kernel takes a device from its users in the reverse order of their coming. If `ib_uverbs` came
-//! after `rdma_cm`, it waits for our descriptors first, and the CM is told nothing as long as we hold
-//! one: with drivers that can't disassociate no event of a removal is ever seen.
+//! The kernel takes a device from its users in the reverse order of their coming. If `ib_uverbs`
+//! came after `rdma_cm`, it waits for our descriptors first, and the CM is told nothing as long as
+//! we hold one: with drivers that can't disassociate no event of a removal is ever seen.
 
 use std::fs;
 use std::process::{Child, Command};

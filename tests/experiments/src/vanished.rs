@@ -9,8 +9,8 @@ use verbs::probe::State;
 use crate::case::{Lab, READ, RECVS, SENDS};
 use crate::end::{End, FLUSH, RETRIES_EXCEEDED, SUCCESS};
 
-/// Connects to the peer at the lab's address, says so, waits for a line on stdin by which the peer's
-/// machine has stopped, and then sends to it.
+/// Connects to the peer at the lab's address, says so, waits for a line on stdin by which the
+/// peer's machine has stopped, and then sends to it.
 #[allow(clippy::print_stdout, reason = "tells the scenario when to stop the machine")]
 pub(crate) fn vanished(lab: &mut Lab) -> Result<()> {
     lab.table.begin("peer's machine stopped");

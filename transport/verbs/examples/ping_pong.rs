@@ -1,5 +1,6 @@
-//! Both ends of a connection in one process, over a real device: refuses one request, accepts the next,
-//! sends, writes, reads, invalidates, then closes the way the daemon does and checks that nothing is left.
+//! Both ends of a connection in one process, over a real device: refuses one request, accepts the
+//! next, sends, writes, reads, invalidates, then closes the way the daemon does and checks that
+//! nothing is left.
 //!
 //! Usage: `ping_pong ADDRESS:PORT [ROUNDS]`, the address being one of an RDMA device.
 #![allow(clippy::print_stdout, reason = "what it sees is its output")]
@@ -159,7 +160,8 @@ fn wait(fd: BorrowedFd<'_>) -> Result<()> {
 
 type VerbsDevice = <Verbs as Stack>::Device;
 
-/// One end of a connection. Fields are dropped in an order that verbs allow, by the handles themselves.
+/// One end of a connection. Fields are dropped in an order that verbs allow, by the handles
+/// themselves.
 struct Side {
     qp: verbs::Qp,
     id: verbs::Id,

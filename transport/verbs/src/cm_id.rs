@@ -25,9 +25,10 @@ pub struct Id {
 
 /// The id and what serialises the calls on it.
 ///
-/// librdmacm keeps a queue pair's pointer in the id and uses it in `rdma_accept`, `rdma_disconnect`,
-/// `rdma_connect` and, on some events, `rdma_get_cm_event`. Those calls hold `qp` for reading; who
-/// destroys the queue pair holds it for writing until the pointer is gone from the id.
+/// librdmacm keeps a queue pair's pointer in the id and uses it in `rdma_accept`,
+/// `rdma_disconnect`, `rdma_connect` and, on some events, `rdma_get_cm_event`. Those calls hold
+/// `qp` for reading; who destroys the queue pair holds it for writing until the pointer is gone
+/// from the id.
 pub(crate) struct IdInner {
     ptr: NonNull<ffi::rdma_cm_id>,
     /// Calls that change the connection, one at a time.
@@ -40,16 +41,16 @@ pub(crate) struct IdInner {
     channel: Channel,
 }
 
-// SAFETY: librdmacm's calls are thread safe (`man rdma_cm`), and the accesses to its fields from here
-// are ordered by the locks above.
+// SAFETY: librdmacm's calls are thread safe (`man rdma_cm`), and the accesses to its fields from
+// here are ordered by the locks above.
 unsafe impl Send for IdInner {}
 // SAFETY: as above.
 unsafe impl Sync for IdInner {}
 
 impl Drop for IdInner {
     fn drop(&mut self) {
-        // SAFETY: the last owner; every event that was read is acknowledged, so this waits for nobody
-        // of ours. The queue pair's pointer is not used by this call.
+        // SAFETY: the last owner; every event that was read is acknowledged, so this waits for
+        // nobody of ours. The queue pair's pointer is not used by this call.
         let rc = unsafe { ffi::rdma_destroy_id(self.ptr.as_ptr()) };
         if let Err(error) = check("rdma_destroy_id", rc) {
             leaks::count_object(&error);
@@ -74,7 +75,8 @@ impl IdInner {
     /// Takes the queue pair's pointer out of the id. The guard proves that nobody is using it.
     pub(crate) fn forget_qp(&self, has_qp: &mut RwLockWriteGuard<'_, bool>) {
         let id = self.ptr.as_ptr();
-        // SAFETY: the id lives; the write guard keeps every librdmacm call that reads the field out.
+        // SAFETY: the id lives; the write guard keeps every librdmacm call that reads the field
+        // out.
         unsafe { (*id).qp = ptr::null_mut() };
         **has_qp = false;
     }

@@ -18,7 +18,8 @@ use crate::limits::{CQ_EVENTS_PER_READ, POLL_BATCH};
 pub struct Cq {
     inner: Arc<CqInner>,
     depth: u32,
-    /// Where the device's completions are polled to: zeroed once, so every field always has a value.
+    /// Where the device's completions are polled to: zeroed once, so every field always has a
+    /// value.
     scratch: Box<[ffi::ibv_wc; POLL_BATCH]>,
 }
 
@@ -180,8 +181,8 @@ impl CompletionQueue for Cq {
             count += 1;
         }
         if count > 0 {
-            // SAFETY: the channel has one queue, ours: all events that were read are its own, and each
-            // is acknowledged here once.
+            // SAFETY: the channel has one queue, ours: all events that were read are its own, and
+            // each is acknowledged here once.
             unsafe { ffi::ibv_ack_cq_events(self.inner.as_ptr(), count) };
         }
         match failed {

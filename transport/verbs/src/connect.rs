@@ -1,7 +1,7 @@
 //! The active side, for tests and tools: the daemon only listens.
 //!
-//! [`resolve`] gives an id with its device; the caller makes the queue pair on it and posts receives;
-//! [`connect`] then establishes the connection. Both block up to a deadline.
+//! [`resolve`] gives an id with its device; the caller makes the queue pair on it and posts
+//! receives; [`connect`] then establishes the connection. Both block up to a deadline.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -38,7 +38,8 @@ pub struct ConnectParams<'a> {
 pub enum ConnectError {
     /// The peer refused.
     Rejected {
-        /// The CM's reason; 28 is "by the application" on InfiniBand and RoCE, `-ECONNRESET` on siw.
+        /// The CM's reason; 28 is "by the application" on InfiniBand and RoCE, `-ECONNRESET` on
+        /// siw.
         reason: i32,
         /// What the peer says, padded by the CM with zeroes.
         private_data: Vec<u8>,
@@ -91,8 +92,8 @@ pub fn resolve(
     let mut from = local.map(address::to_storage);
     let from_ptr = from.as_mut().map_or(ptr::null_mut(), |from| ptr::from_mut(from).cast());
     id.call("rdma_resolve_addr", |id| {
-        // SAFETY: the id lives; both addresses are valid ones of their families, or NULL, and outlive
-        // the call.
+        // SAFETY: the id lives; both addresses are valid ones of their families, or NULL, and
+        // outlive the call.
         unsafe { ffi::rdma_resolve_addr(id, from_ptr, ptr::from_mut(&mut to).cast(), timeout_ms) }
     })?;
     expect(&id, rdma_cm_event_type::RDMA_CM_EVENT_ADDR_RESOLVED, deadline)?;

@@ -48,8 +48,8 @@ pub(crate) struct DeviceInner {
     _anchor: Anchor,
 }
 
-// SAFETY: libibverbs lets any thread use a context (rdma-core, Documentation/libibverbs.md: verbs are
-// thread safe).
+// SAFETY: libibverbs lets any thread use a context (rdma-core, Documentation/libibverbs.md: verbs
+// are thread safe).
 unsafe impl Send for DeviceInner {}
 // SAFETY: as above; the asynchronous events are read under a lock.
 unsafe impl Sync for DeviceInner {}
@@ -87,7 +87,8 @@ impl DeviceInner {
         };
         let absent = DeviceError { call: "ibv_context.device", errno: libc::ENODEV };
         let device = NonNull::new(device).ok_or(absent)?;
-        // SAFETY: the device of an open context lives as long as the context; its fields are constant.
+        // SAFETY: the device of an open context lives as long as the context; its fields are
+        // constant.
         let device = unsafe { device.as_ref() };
         let transport = transport_of(device.node_type)?;
         let name = text(&device.name);
@@ -156,7 +157,8 @@ impl device::Device<Verbs> for Device {
         remote_write: bool,
     ) -> Result<Mr, DeviceError> {
         let access = Access { remote_write, remote_read: false };
-        // SAFETY: the caller promises that the range stays mapped and writable while the region lives.
+        // SAFETY: the caller promises that the range stays mapped and writable while the region
+        // lives.
         unsafe { Mr::register(pd, addr, len, access) }
     }
 
@@ -231,8 +233,8 @@ impl Drop for Anchor {
     }
 }
 
-/// iWARP devices are RNIC nodes (the kernel derives the transport from the node type); InfiniBand and
-/// RoCE devices are channel adapters and follow the same rules whatever their link layer.
+/// iWARP devices are RNIC nodes (the kernel derives the transport from the node type); InfiniBand
+/// and RoCE devices are channel adapters and follow the same rules whatever their link layer.
 fn transport_of(node_type: ibv_node_type::Type) -> Result<Transport, DeviceError> {
     match node_type {
         ibv_node_type::IBV_NODE_RNIC => Ok(Transport::Iwarp),
@@ -244,9 +246,9 @@ fn transport_of(node_type: ibv_node_type::Type) -> Result<Transport, DeviceError
 
 /// The kernel driver of a device.
 ///
-/// Software devices name themselves by their vendor number: asked first, because siw shows the network
-/// card below it as its parent. Everything else is the driver bound to the parent in sysfs, which for a
-/// NIC is that of its PCI function (`ice` for irdma, `bnxt_en` for bnxt_re).
+/// Software devices name themselves by their vendor number: asked first, because siw shows the
+/// network card below it as its parent. Everything else is the driver bound to the parent in sysfs,
+/// which for a NIC is that of its PCI function (`ice` for irdma, `bnxt_en` for bnxt_re).
 fn driver(sys: &Path, name: &str, vendor_id: u32) -> String {
     match vendor_id {
         VENDOR_RXE => return "rdma_rxe".into(),

@@ -54,7 +54,8 @@ pub enum OpenError {
     NoConnectionManager,
     /// There are devices that no user-space library drives.
     #[error(
-        "no user-space driver for {devices}: install the package ibverbs-providers, and load ib_uverbs"
+        "no user-space driver for {devices}: install the package ibverbs-providers, \
+         and load ib_uverbs"
     )]
     NoProvider {
         /// Their names in `/sys/class/infiniband`.
@@ -62,7 +63,8 @@ pub enum OpenError {
     },
     /// `RDMAV_ALLOW_DISASSOC_DESTROY` is set and can't be removed any more.
     #[error(
-        "RDMAV_ALLOW_DISASSOC_DESTROY is set: it hides failed destroys from us; unset it and start again"
+        "RDMAV_ALLOW_DISASSOC_DESTROY is set: it hides failed destroys from us; \
+         unset it and start again"
     )]
     DisassociateHidden,
     /// Anything else, such as missing permission for `/dev/infiniband/rdma_cm`.

@@ -1,8 +1,8 @@
 //! Event channels of librdmacm: open, read, copy, acknowledge.
 //!
 //! An event is copied into an owned value and acknowledged at once, so no destroy ever waits for an
-//! acknowledgement that its own caller owes (`man rdma_destroy_id`: blocks until all events of the id
-//! are acknowledged).
+//! acknowledgement that its own caller owes (`man rdma_destroy_id`: blocks until all events of the
+//! id are acknowledged).
 
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, RawFd};
@@ -64,14 +64,16 @@ impl Channel {
     }
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the descriptor is open until the channel is dropped, which the borrow outlives not.
+        // SAFETY: the descriptor is open until the channel is dropped, which the borrow outlives
+        // not.
         unsafe { BorrowedFd::borrow_raw(self.fd) }
     }
 
     /// Reads one event, copies it and acknowledges it; `None` when there is none.
     pub(crate) fn take(&self) -> Result<Option<CopiedEvent>, DeviceError> {
         let mut raw = ptr::null_mut();
-        // SAFETY: the channel lives; `raw` receives an event that is ours until the acknowledgement.
+        // SAFETY: the channel lives; `raw` receives an event that is ours until the
+        // acknowledgement.
         let rc = unsafe { ffi::rdma_get_cm_event(self.as_ptr(), &raw mut raw) };
         if let Err(error) = check("rdma_get_cm_event", rc) {
             return if would_block(&error) { Ok(None) } else { Err(error) };
@@ -79,7 +81,8 @@ impl Channel {
         let event = non_null("rdma_get_cm_event", raw)?;
         // SAFETY: the event was returned just now and is not acknowledged yet.
         let copied = copy(unsafe { event.as_ref() });
-        // SAFETY: exactly one acknowledgement for the event above; nothing of it is used afterwards.
+        // SAFETY: exactly one acknowledgement for the event above; nothing of it is used
+        // afterwards.
         let rc = unsafe { ffi::rdma_ack_cm_event(event.as_ptr()) };
         check("rdma_ack_cm_event", rc)?;
         Ok(Some(copied))
@@ -118,8 +121,8 @@ fn copy(event: &ffi::rdma_cm_event) -> CopiedEvent {
         let context = unsafe { id.as_ref() }.context;
         context.addr() as u64
     });
-    // SAFETY: librdmacm zeroes an event before it fills it and reliable connected ids fill `conn`; all
-    // fields are integers and a pointer, so any bits are a value.
+    // SAFETY: librdmacm zeroes an event before it fills it and reliable connected ids fill `conn`;
+    // all fields are integers and a pointer, so any bits are a value.
     let conn = unsafe { event.param.conn };
     let private_data = if conn.private_data.is_null() || conn.private_data_len == 0 {
         Vec::new()
@@ -158,8 +161,8 @@ pub(crate) fn meaning(kind: u32) -> CmEvent {
 pub(crate) fn take_async(
     context: NonNull<ffi::ibv_context>,
 ) -> Result<Option<AsyncEvent>, DeviceError> {
-    // The event type is a Rust enum in the bindings: the event stays behind a pointer, and the type is
-    // read as the integer that the kernel wrote.
+    // The event type is a Rust enum in the bindings: the event stays behind a pointer, and the type
+    // is read as the integer that the kernel wrote.
     let mut event = MaybeUninit::<ffi::ibv_async_event>::zeroed();
     let at = event.as_mut_ptr();
     // SAFETY: the context is open, `at` has room for one event.

@@ -14,7 +14,8 @@ pub struct Leaks {
     pub queue_pairs: u64,
     /// Queue pairs whose destroy failed or was not believed: the device may still touch memory.
     pub quarantined: u64,
-    /// Memory regions, protection domains, completion queues, channels and CM ids whose destroy failed.
+    /// Memory regions, protection domains, completion queues, channels and CM ids whose destroy
+    /// failed.
     pub objects: u64,
 }
 
@@ -38,7 +39,8 @@ pub fn leaked_queue_pairs() -> u64 {
     leaks().queue_pairs
 }
 
-/// Queue pairs whose destroy failed: the device may still touch memory named by their work requests.
+/// Queue pairs whose destroy failed: the device may still touch memory named by their work
+/// requests.
 #[must_use]
 pub fn quarantined() -> u64 {
     leaks().quarantined
@@ -51,7 +53,7 @@ pub(crate) fn count_queue_pair(number: u32) {
 
 pub(crate) fn count_quarantine(number: u32, cause: &DeviceError) {
     QUARANTINED.fetch_add(1, Ordering::Relaxed);
-    error!(qp = number, error = %cause, "queue pair not destroyed: what it may touch stays for ever");
+    error!(qp = number, error = %cause, "queue pair not destroyed: what it may touch stays");
 }
 
 pub(crate) fn count_object(cause: &DeviceError) {

@@ -2,12 +2,13 @@
 //!
 //! What holds throughout:
 //! - Only classic verbs; `rdma-sys` is named in one file and nothing of it leaves the crate.
-//! - Every descriptor is nonblocking and closed on exec. Nothing here blocks but `destroy`, `disconnect`,
-//!   the drop of an id or listener (kernel calls that may sleep) and the active side in [`resolve`] and
-//!   [`connect`].
-//! - Every event is copied and acknowledged where it is read, so no destroy waits for its own thread.
-//! - A handle holds what it depends on. A destroy that fails is counted, logged and leaves the object
-//!   and what it depends on in place until the process ends: [`leaks`].
+//! - Every descriptor is nonblocking and closed on exec. Nothing here blocks but `destroy`,
+//!   `disconnect`, the drop of an id or listener (kernel calls that may sleep) and the active side
+//!   in [`resolve`] and [`connect`].
+//! - Every event is copied and acknowledged where it is read, so no destroy waits for its own
+//!   thread.
+//! - A handle holds what it depends on. A destroy that fails is counted, logged and leaves the
+//!   object and what it depends on in place until the process ends: [`leaks`].
 
 mod address;
 mod cm_id;

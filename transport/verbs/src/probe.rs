@@ -1,7 +1,8 @@
 //! For experiments and test tools only: what the daemon never does.
 //!
-//! The rows of the drain table (queue pair states other than the error state, remote access, the raw
-//! fields of a completion) are looked at through this module, on the same types as the daemon's.
+//! The rows of the drain table (queue pair states other than the error state, remote access, the
+//! raw fields of a completion) are looked at through this module, on the same types as the
+//! daemon's.
 
 use std::marker::PhantomData;
 use std::mem;
@@ -69,8 +70,8 @@ pub fn cached_state(qp: &Qp) -> State {
 /// Registers memory that the peer may read and write.
 ///
 /// # Safety
-/// `addr..addr+len` is mapped, writable and stays so until the region is dropped; nobody relies on its
-/// content while a peer that knows the key is connected.
+/// `addr..addr+len` is mapped, writable and stays so until the region is dropped; nobody relies on
+/// its content while a peer that knows the key is connected.
 ///
 /// # Errors
 /// The failed call.
@@ -169,8 +170,8 @@ impl Srq {
     /// Posts one receive of one entry.
     ///
     /// # Safety
-    /// The entry's memory stays mapped and unused until its completion, or until this queue and every
-    /// queue pair on it are destroyed.
+    /// The entry's memory stays mapped and unused until its completion, or until this queue and
+    /// every queue pair on it are destroyed.
     ///
     /// # Errors
     /// The failed call.

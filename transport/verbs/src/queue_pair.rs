@@ -38,8 +38,8 @@ struct Holds {
     pd: Arc<PdInner>,
 }
 
-// SAFETY: libibverbs lets any thread use a queue pair, one after the other here; the scratch vectors
-// hold pointers into each other only during a post, which has the value exclusively.
+// SAFETY: libibverbs lets any thread use a queue pair, one after the other here; the scratch
+// vectors hold pointers into each other only during a post, which has the value exclusively.
 unsafe impl Send for Qp {}
 
 impl Qp {
@@ -77,8 +77,8 @@ impl Qp {
             return Err(refused);
         }
         let raw_id = id.inner().as_ptr();
-        // SAFETY: id, domain and completion queue live and are of one device, which librdmacm checks
-        // for id and domain; `attr` is valid for reads and writes.
+        // SAFETY: id, domain and completion queue live and are of one device, which librdmacm
+        // checks for id and domain; `attr` is valid for reads and writes.
         let rc = unsafe { ffi::rdma_create_qp(raw_id, pd.inner().as_ptr(), &raw mut attr) };
         check("rdma_create_qp", rc)?;
         // SAFETY: the id lives, and the write guard keeps other users of the field out.
@@ -147,8 +147,8 @@ impl QueuePair<Verbs> for Qp {
             return Ok(());
         }
         let mut bad = ptr::null_mut();
-        // SAFETY: the queue pair lives; the list is linked inside vectors that the call only reads and
-        // that outlive it; the caller promises the memory that the entries name.
+        // SAFETY: the queue pair lives; the list is linked inside vectors that the call only reads
+        // and that outlive it; the caller promises the memory that the entries name.
         let rc = unsafe { ffi::ibv_post_send(self.as_ptr(), first, &raw mut bad) };
         outcome("ibv_post_send", rc, first, bad, list.len())
     }
@@ -189,9 +189,9 @@ impl QueuePair<Verbs> for Qp {
             // Held over the call: no librdmacm call may use the pointer from here on.
             let mut has_qp = holds.id.qp_for_change();
             let began = Instant::now();
-            // SAFETY: the queue pair lives and is given up here, whatever the result. No event of it
-            // that was read is unacknowledged; nobody else holds its pointer: librdmacm's copy is
-            // behind the guard and removed below.
+            // SAFETY: the queue pair lives and is given up here, whatever the result. No event of
+            // it that was read is unacknowledged; nobody else holds its pointer: librdmacm's copy
+            // is behind the guard and removed below.
             let rc = unsafe { ffi::ibv_destroy_qp(self.as_ptr()) };
             let took = began.elapsed();
             // On failure too: siw has unmapped its rings by then, a second use would be fatal.
