@@ -91,7 +91,8 @@ pub enum Severity {
     Warning,
 }
 
-/// One thing that is wrong. As JSON a flat object: severity, path, line, column, key, message, help.
+/// One thing that is wrong. As JSON a flat object: severity, path, line, column, key, message,
+/// help.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {
     /// How bad it is.

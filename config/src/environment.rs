@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use config::Source as _;
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Place};
-use crate::source::Origin;
+use crate::source::{Origin, printable};
 use crate::tree::{Entry, Node, Value, quote};
 
 /// Start of every variable of ours, and what stands between the parts of a key.
@@ -31,7 +31,7 @@ pub(crate) fn overlay(
             continue;
         };
         if let Some(first) = seen.insert(key.clone(), name.clone()) {
-            let message = format!("sets the same key as the variable {first}");
+            let message = format!("sets the same key as the variable {}", printable(&first));
             found.push(Diagnostic::error(place(&name, &key), message).help("unset one of them"));
             continue;
         }
@@ -46,7 +46,8 @@ fn is_ours(name: &str) -> bool {
 }
 
 fn place(name: &str, key: &str) -> Place {
-    Place { path: format!("environment {name}"), key: key.to_owned(), ..Place::default() }
+    let path = printable(&format!("environment {name}"));
+    Place { path, key: printable(key), ..Place::default() }
 }
 
 /// The key that a variable sets, dotted, and the text it gives.

@@ -21,6 +21,11 @@ pub(crate) struct Source<'a> {
     line_starts: Vec<usize>,
 }
 
+/// A text of the environment as it may be shown: without control characters, which a terminal obeys.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
 impl<'a> Source<'a> {
     pub(crate) fn new(name: &'a str, text: &'a str) -> Self {
         let starts = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
@@ -37,8 +42,8 @@ impl<'a> Source<'a> {
     pub(crate) fn place(&self, origin: &Origin, key: &str) -> Place {
         match origin {
             Origin::Environment(name) => Place {
-                path: format!("environment {name}"),
-                key: key.to_owned(),
+                path: printable(&format!("environment {name}")),
+                key: printable(key),
                 ..Place::default()
             },
             Origin::File(span) => self.spot(span, key),

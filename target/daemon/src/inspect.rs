@@ -58,6 +58,7 @@ impl<S: Stack> Inspect for Inspector<S> {
                 None => status.discovery.push(controller),
             }
         }
+        status.counters.allocations = crate::allocations::count();
         status.counters.log_lines_dropped = crate::log::dropped_lines();
         status
     }

@@ -3,6 +3,7 @@
 
 pub mod acceptor;
 pub mod admission;
+pub mod allocations;
 pub mod cli;
 pub mod clock;
 pub mod control;

@@ -45,8 +45,5 @@ pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(
         + SHUTDOWN_GRACE.as_secs(), // destroys that take their time
 );
 
-/// Ended connections that are remembered for `status`.
-pub const RECENT_DRAINS: usize = 64;
-
 /// How long a status request waits for a reactor's part.
 pub const STATUS_TIMEOUT: Duration = Duration::from_secs(2);

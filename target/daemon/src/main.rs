@@ -3,6 +3,11 @@
 
 use std::process::ExitCode;
 
+/// Debug builds count allocations: `counters.allocations` of `sluice status -o json`.
+#[cfg(debug_assertions)]
+#[global_allocator]
+static ALLOCATOR: sluice::allocations::CountingAllocator = sluice::allocations::CountingAllocator;
+
 fn main() -> ExitCode {
     // A thread that unwinds would drop what a device may still touch, and leave the others waiting
     // for it. The end of the process is safe: the kernel destroys its queue pairs first.

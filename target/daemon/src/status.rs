@@ -374,4 +374,6 @@ pub struct Counters {
     pub stale_completions: u64,
     /// Log lines lost because whoever reads the log was too slow.
     pub log_lines_dropped: u64,
+    /// Allocations of the process so far; only debug builds count them.
+    pub allocations: u64,
 }

@@ -1,5 +1,4 @@
 # title: What work requests do around the move to the error state: the close path's table, row by row
-# suite: all
 # needs: verbs-experiments
 # timeout: 240 s
 

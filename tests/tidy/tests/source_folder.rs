@@ -32,13 +32,7 @@ fn cargo_never_builds_into_the_source_folder_target() {
 #[test]
 fn cargo_is_told_to_build_elsewhere_and_git_keeps_the_folder() {
     let config = std::fs::read_to_string(checkout().join(".cargo/config.toml")).unwrap();
-    assert!(
-        config.contains("target-dir = \".build\""),
-        ".cargo/config.toml lost its target-dir"
-    );
+    assert!(config.contains("target-dir = \".build\""), ".cargo/config.toml lost its target-dir");
     let ignored = std::fs::read_to_string(checkout().join(".gitignore")).unwrap();
-    assert!(
-        ignored.lines().any(|line| line == "!/target/"),
-        ".gitignore lost !/target/"
-    );
+    assert!(ignored.lines().any(|line| line == "!/target/"), ".gitignore lost !/target/");
 }

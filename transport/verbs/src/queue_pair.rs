@@ -146,6 +146,14 @@ impl QueuePair<Verbs> for Qp {
         if list.is_empty() {
             return Ok(());
         }
+        for desc in list {
+            tracing::trace!(
+                op = op_name(desc.op),
+                addr = desc.sge.addr,
+                len = desc.sge.len,
+                "post"
+            );
+        }
         let mut bad = ptr::null_mut();
         // SAFETY: the queue pair lives; the list is linked inside vectors that the call only reads
         // and that outlive it; the caller promises the memory that the entries name.
@@ -171,6 +179,10 @@ impl QueuePair<Verbs> for Qp {
         }
         if list.is_empty() {
             return Ok(());
+        }
+        for desc in list {
+            let [_, data] = desc.sges;
+            tracing::trace!(op = "recv", addr = data.addr, len = data.len, "post");
         }
         let mut bad = ptr::null_mut();
         // SAFETY: as for the send queue.
@@ -273,6 +285,15 @@ fn outcome<T>(
 
 fn sge(entry: Sge) -> ffi::ibv_sge {
     ffi::ibv_sge { addr: entry.addr, length: entry.len, lkey: entry.lkey }
+}
+
+/// For traces.
+fn op_name(op: SendOp) -> &'static str {
+    match op {
+        SendOp::Send { .. } => "send",
+        SendOp::Write(_) => "write",
+        SendOp::Read(_) => "read",
+    }
 }
 
 fn send_wr(desc: &SendDesc, sge: *mut ffi::ibv_sge) -> ffi::ibv_send_wr {

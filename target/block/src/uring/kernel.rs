@@ -264,7 +264,9 @@ fn entry_of(step: &Step, target: Target, regions: &Regions) -> Option<squeue::En
     let (entry, punt) = match *step {
         Step::Read { to, len, offset_bytes, region, punt } => {
             let size = u32::try_from(len).ok()?;
-            let entry = match regions.entry_of(region, to.addr(), len) {
+            let fixed = regions.entry_of(region, to.addr(), len);
+            tracing::trace!(op = "read", addr = to.addr(), len, fixed = fixed.is_some(), "disk");
+            let entry = match fixed {
                 Some(index) => {
                     opcode::ReadFixed::new(fd, to, size, index).offset(offset_bytes).build()
                 }
@@ -275,7 +277,9 @@ fn entry_of(step: &Step, target: Target, regions: &Regions) -> Option<squeue::En
         Step::Write { from, len, offset_bytes, region, dsync, punt } => {
             let size = u32::try_from(len).ok()?;
             let how = if dsync { libc::RWF_DSYNC } else { 0 };
-            let entry = match regions.entry_of(region, from.addr(), len) {
+            let fixed = regions.entry_of(region, from.addr(), len);
+            tracing::trace!(op = "write", addr = from.addr(), len, fixed = fixed.is_some(), "disk");
+            let entry = match fixed {
                 Some(index) => opcode::WriteFixed::new(fd, from, size, index)
                     .offset(offset_bytes)
                     .rw_flags(how)

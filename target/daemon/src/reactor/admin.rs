@@ -65,6 +65,11 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
             }
         };
         self.respond(c, completion);
+        // Its keep-alive timer runs from now on, whether or not a command ever comes.
+        if let Role::Admin(slot) = self.conns[c].role {
+            let generation = self.controllers[slot].generation;
+            self.controller_events(self.controller_name(slot, generation));
+        }
     }
 
     fn new_controller(

@@ -62,7 +62,7 @@ fn entry_says_how_to_connect_by_the_address_that_the_host_used() {
         assert_eq!((text(&entry.traddr), text(&entry.trsvcid)), ("192.0.2.7", "4420"));
         assert_eq!((entry.portid.get(), entry.cntlid.get(), entry.asqsz.get()), (1, 0xffff, 32));
         assert_eq!((entry.rdma_qptype, entry.rdma_prtype, entry.rdma_cms), (1, 1, 1));
-        assert_eq!(entry.treq, 0b110);
+        assert_eq!(entry.treq, 0b100);
         let persistent = entry.eflags.get() & 1 << 1 != 0;
         assert_eq!(persistent, entry.subtype == 3);
     }
