@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use config::Source as _;
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Place};
-use crate::source::{Origin, printable};
+use crate::source::{Origin, shown};
 use crate::tree::{Entry, Node, Value, quote};
 
 /// Start of every variable of ours, and what stands between the parts of a key.
@@ -31,7 +31,7 @@ pub(crate) fn overlay(
             continue;
         };
         if let Some(first) = seen.insert(key.clone(), name.clone()) {
-            let message = format!("sets the same key as the variable {}", printable(&first));
+            let message = format!("sets the same key as the variable {}", shown(&first));
             found.push(Diagnostic::error(place(&name, &key), message).help("unset one of them"));
             continue;
         }
@@ -46,8 +46,8 @@ fn is_ours(name: &str) -> bool {
 }
 
 fn place(name: &str, key: &str) -> Place {
-    let path = printable(&format!("environment {name}"));
-    Place { path, key: printable(key), ..Place::default() }
+    let path = shown(&format!("environment {name}"));
+    Place { path, key: shown(key), ..Place::default() }
 }
 
 /// The key that a variable sets, dotted, and the text it gives.

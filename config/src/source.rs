@@ -21,11 +21,6 @@ pub(crate) struct Source<'a> {
     line_starts: Vec<usize>,
 }
 
-/// A text of the environment as it may be shown: without control characters, which a terminal obeys.
-pub(crate) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
-}
-
 impl<'a> Source<'a> {
     pub(crate) fn new(name: &'a str, text: &'a str) -> Self {
         let starts = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
@@ -42,8 +37,8 @@ impl<'a> Source<'a> {
     pub(crate) fn place(&self, origin: &Origin, key: &str) -> Place {
         match origin {
             Origin::Environment(name) => Place {
-                path: printable(&format!("environment {name}")),
-                key: printable(key),
+                path: shown(&format!("environment {name}")),
+                key: shown(key),
                 ..Place::default()
             },
             Origin::File(span) => self.spot(span, key),
@@ -87,6 +82,11 @@ fn excerpt(line: &str, before: usize, meant: usize) -> Excerpt {
     let indent = before - skipped;
     let room = text.chars().count().saturating_sub(indent);
     Excerpt { text, indent, width: meant.min(room).max(1) }
+}
+
+/// What a terminal can be given for a text of the environment.
+pub(crate) fn shown(text: &str) -> String {
+    text.chars().map(printable).collect()
 }
 
 /// What a terminal can be given for a character of a file: one column, no control.

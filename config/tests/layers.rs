@@ -102,6 +102,16 @@ fn error_in_a_variable_names_the_variable() {
 }
 
 #[test]
+fn error_in_a_variable_shows_no_control_characters_of_its_name() {
+    let twice = [("SLUICE__LOG\u{1b}[2J", "1"), ("SLUICE__log\u{1b}[2J", "2")];
+    for variables in [&twice[..1], &twice[..], &[("SLUICE__RDMA__\r__X\u{202e}", "1")]] {
+        let shown = with(variables).unwrap_err().to_string();
+        let obeyed = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+        assert!(!shown.contains(obeyed), "{shown:?}");
+    }
+}
+
+#[test]
 fn rendering_of_an_error_in_a_variable_has_no_source_line() {
     let shown = with(&[("SLUICE__LIMITS__HOSTS", "0")]).unwrap_err().to_string();
     let expected = "error: limits.hosts: expected a whole number from 1 to 4096, \
