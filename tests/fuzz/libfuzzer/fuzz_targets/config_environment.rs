@@ -1,0 +1,8 @@
+//! Target `config_environment` under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    if let Some(target) = fuzz::target("config_environment") {
+        (target.run)(bytes);
+    }
+});

@@ -1,0 +1,8 @@
+//! Target `control_request` under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    if let Some(target) = fuzz::target("control_request") {
+        (target.run)(bytes);
+    }
+});

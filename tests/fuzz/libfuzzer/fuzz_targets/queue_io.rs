@@ -1,0 +1,8 @@
+//! Target `queue_io` under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    if let Some(target) = fuzz::target("queue_io") {
+        (target.run)(bytes);
+    }
+});

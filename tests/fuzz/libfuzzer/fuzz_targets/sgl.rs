@@ -1,0 +1,8 @@
+//! Target `sgl` under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    if let Some(target) = fuzz::target("sgl") {
+        (target.run)(bytes);
+    }
+});

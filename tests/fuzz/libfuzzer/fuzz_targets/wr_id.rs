@@ -1,0 +1,8 @@
+//! Target `wr_id` under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    if let Some(target) = fuzz::target("wr_id") {
+        (target.run)(bytes);
+    }
+});
