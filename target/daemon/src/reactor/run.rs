@@ -147,8 +147,9 @@ where
         }
         wait(&mut poll, &mut events, timeout)?;
         reactor.counters.wakeups += u64::from(timeout != Some(Duration::ZERO));
+        let now = clock.now();
         for event in &events {
-            reactor.readable(source(event.token()));
+            reactor.readable(source(event.token()), now);
         }
     }
 }
