@@ -165,6 +165,24 @@ sluice_spawn() {
   SLUICE_PID=$!
   echo "$SLUICE_PID" >/run/sluice.pid
 }
+# sluice_base [SPIN]: the part of a configuration that scenarios have in common.
+sluice_base() {
+  printf '%s\n' '[reactors]' 'count = 2' "spin = \"${1:-0 us}\"" '[limits]' 'pool = "64 MiB"' \
+    '[[listener]]' 'name = "fabric"' 'transport = "rdma"' "address = \"$IP\""
+}
+# sluice_restart: a new daemon on the configuration of the last one. The baseline stays.
+sluice_restart() {
+  sluice_spawn
+  wait_until 20 sluice_listens || {
+    tail -n 20 "$SLUICE_LOG"
+    fail "sluice does not listen again"
+  }
+}
+# sluice_kill: it is gone at once, as a crash would end it.
+sluice_kill() {
+  kill -KILL "$SLUICE_PID"
+  wait "$SLUICE_PID" || :
+}
 sluice_listens() {
   kill -0 "$SLUICE_PID" || return 1
   rdma_objects cm_id | grep -q "state LISTEN"
@@ -180,6 +198,13 @@ sluice_stop() {
 }
 sluice_ended() { wait_until "$1" eval "! kill -0 $SLUICE_PID"; }
 
+# sluice_status [ARGUMENT...]: what the daemon says of itself.
+sluice_status() { within 20 sluice status --config /run/sluice.toml "$@"; }
+# sluice_number NAME: a number of its JSON, the first of this name.
+sluice_number() {
+  local text
+  text=$(sluice_status -o json) && [[ $text =~ \"$1\":\ *([0-9]+) ]] && echo "${BASH_REMATCH[1]}"
+}
 # --- the kernel's host
 
 # nvme_discover [ARGUMENT...]: the discovery log page as nvme-cli prints it.
@@ -228,6 +253,44 @@ fio_verify() {
   grep -E 'IOPS|err=' /run/scenario/fio.txt
 }
 
+# io_moved DEVICE read|write BYTES: waits until the host has read or written so much more on it.
+io_moved() {
+  local goal
+  goal=$(($(io_bytes "$1" "$2") + $3))
+  wait_until 40 io_reached "$1" "$2" "$goal" || fail "the host's ${2}s on $1 stand still"
+}
+io_reached() { [ "$(io_bytes "$1" "$2")" -ge "$3" ]; }
+# io_bytes DEVICE read|write: by the host's own count (Documentation/block/stat.rst).
+io_bytes() {
+  local fields
+  read -r -a fields <"/sys/block/${1#/dev/}/stat"
+  case $2 in
+    read) echo $((fields[2] * 512)) ;;
+    write) echo $((fields[6] * 512)) ;;
+  esac
+}
+
+# fio_begin DEVICE [ARGUMENT...]: fio_verify in the background, slow enough to be disturbed;
+# fio_runs while it does, fio_end waits for it and fails if it saw an error.
+fio_begin() {
+  fio_verify "$@" --rate=,2m &
+  FIO_PID=$!
+}
+fio_runs() { kill -0 "$FIO_PID" 2>/dev/null || fail "fio ended before it was disturbed"; }
+fio_end() { wait "$FIO_PID" || fail "fio saw an error"; }
+
+# allow_reconnects: what a host's kernel says when its connection ends, and while it comes back.
+allow_reconnects() {
+  allow_warning 'nvme nvme[0-9]+: (starting error recovery|Reconnecting in|Connect command failed)'
+  allow_warning 'nvme nvme[0-9]+: (failed to connect queue|rdma connection establishment failed)'
+  allow_warning 'nvme nvme[0-9]+: (Connect rejected|Failed reconnect attempt|I/O tag|failed nvme)'
+  allow_warning 'nvme nvme[0-9]+: (RECV|SEND|MEMREG|LOCAL_INV|REG_MR)[a-zA-Z_ ]* for CQE .* failed'
+  allow_warning 'nvme nvme[0-9]+: (resetting controller|Property Set error|failed to send request)'
+  allow_warning 'block nvme[0-9a-z]+: no (usable|available) path - (requeuing|failing) I/O'
+  allow_warning 'nvme_ns_head_submit_bio: [0-9]+ callbacks suppressed'
+  allow_warning 'siw: got TERMINATE|rxe0: qp#[0-9]+ make_send_cqe: non-flush error status'
+}
+
 # --- outside judges of the daemon
 
 # rdma_owned KIND [PID]: how many of its RDMA objects (qp, mr, cq, pd, cm_id) the kernel knows.
@@ -253,7 +316,8 @@ judge_baseline() {
 }
 judge_now() { local kind; for kind in qp mr cq pd cm_id; do rdma_owned "$kind"; done; fd_count; }
 # judge_clean [SECONDS]: the daemon holds again what it held at the baseline, and has not grown by
-# more than $RSS_GROWTH_KIB.
+# more than $RSS_GROWTH_KIB. A disk in memory grows as it is written for the first time: what a
+# scenario writes there counts on top.
 judge_clean() {
   wait_until "${1:-10}" judge_same ||
     fail "the daemon holds $(judge_now | xargs) (qp mr cq pd cm_id fd)," \
@@ -262,6 +326,27 @@ judge_clean() {
   [ "$grown" -le "${RSS_GROWTH_KIB:-16384}" ] || fail "the daemon has grown by $grown KiB"
 }
 judge_same() { [ "$(judge_now)" = "$(cat /run/scenario/baseline)" ]; }
+
+# judge_account: by the daemon's own account nothing was given up or lost, every connection came to
+# its destroy in time, and its log knows of no panic. Says what it saw.
+judge_account() {
+  local account field
+  account=$(sluice_status -o json) || fail "the daemon gives no account"
+  for field in quarantined work_requests_leaked buffers_leaked disk_operations_leaked disk_errors; do
+    [[ $account =~ \"$field\":\ *0[,[:space:]] ]] || fail "$field is not 0: $(sluice_number "$field")"
+  done
+  local closed late slowest
+  closed=$(sluice_number closed) late=$(sluice_number deadline_met)
+  slowest=$(sluice_number slowest_to_destroy_ms)
+  say "account: $closed connections drained, $late at the deadline, the slowest took $slowest ms"
+  [ "$slowest" -le 15000 ] || fail "a connection took $slowest ms to its destroy"
+  judge_log
+}
+# judge_log: no panic, no leak, no drain that does not add up, of this or an earlier daemon.
+judge_log() {
+  ! grep -E 'panicked|leaked with all|quarantined|; [1-9][0-9]* leaked' "$SLUICE_LOG" ||
+    fail "the daemon's log tells of a fault"
+}
 
 # sluice_warm_up [CONNECTIONS]: lets every reactor meet the device once, one after the other, so that
 # what the daemon keeps of a device (protection domain, completion queue, pool) counts as baseline.
