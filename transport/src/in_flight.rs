@@ -282,3 +282,137 @@ impl Drop for InFlight {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pool::Pool;
+
+    const OK: WcStatus = WcStatus::Success;
+
+    fn table(order: bool, slots: usize, generations: &Rc<Cell<u32>>) -> InFlight {
+        InFlight::new(Epoch::next(), 3, slots, order, Rc::clone(generations))
+    }
+
+    fn post(table: &mut InFlight, pool: &Pool, kind: WrKind, context: u64) -> WrId {
+        let memory = Memory::Buf(pool.take(4096).unwrap());
+        table.admit(kind, memory, context).unwrap()
+    }
+
+    fn complete(table: &mut InFlight, id: WrId, status: WcStatus) -> Vec<Retired> {
+        let mut out = Vec::new();
+        let wc = Wc { wr_id: id.to_raw(), status, byte_len: 0, vendor_err: 0 };
+        table.complete(&wc, id, &mut out);
+        out
+    }
+
+    #[test]
+    fn a_completion_gives_the_memory_back_once() {
+        let (pool, generations) = (Pool::unregistered(1), Rc::default());
+        let mut table = table(false, 4, &generations);
+        let id = post(&mut table, &pool, WrKind::Read, 9);
+        assert_eq!(pool.used_bytes(), 4096);
+        let first = complete(&mut table, id, OK);
+        assert!(first.len() == 1 && first[0].succeeded() && first[0].context == 9);
+        drop(first);
+        assert_eq!(pool.used_bytes(), 0);
+        assert!(complete(&mut table, id, OK).is_empty(), "the second one is stale");
+        assert_eq!(table.stale(), 1);
+    }
+
+    #[test]
+    fn a_late_completion_of_an_earlier_use_of_the_slot_means_nothing() {
+        let (pool, generations) = (Pool::unregistered(1), Rc::default());
+        let mut table = table(true, 1, &generations);
+        let old = post(&mut table, &pool, WrKind::Send, 1);
+        drop(complete(&mut table, old, OK));
+        let new = post(&mut table, &pool, WrKind::Send, 2);
+        assert_eq!((old.slot, old.connection), (new.slot, new.connection));
+        assert!(complete(&mut table, old, WcStatus::Flushed).is_empty());
+        assert_eq!(table.send_out(), 1);
+        assert_eq!(complete(&mut table, new, OK)[0].context, 2);
+    }
+
+    #[test]
+    fn an_unsignaled_write_leaves_behind_its_send_only_where_order_is_kept() {
+        for order in [true, false] {
+            let (pool, generations) = (Pool::unregistered(1), Rc::default());
+            let mut table = table(order, 4, &generations);
+            post(&mut table, &pool, WrKind::Write, 1);
+            let send = post(&mut table, &pool, WrKind::Send, 2);
+            let out = complete(&mut table, send, OK);
+            let contexts: Vec<u64> = out.iter().map(|r| r.context).collect();
+            assert_eq!(contexts, if order { vec![1, 2] } else { vec![2] });
+            assert_eq!(table.send_out(), u64::from(!order));
+            drop(out);
+            table.quarantine();
+        }
+    }
+
+    #[test]
+    fn an_in_order_completion_retires_no_receive_and_nothing_younger() {
+        let (pool, generations) = (Pool::unregistered(1), Rc::default());
+        let mut table = table(true, 4, &generations);
+        let recv = post(&mut table, &pool, WrKind::Recv, 1);
+        let send = post(&mut table, &pool, WrKind::Send, 2);
+        let younger = post(&mut table, &pool, WrKind::Send, 3);
+        assert_eq!(complete(&mut table, send, OK).len(), 1);
+        assert_eq!((table.send_out(), table.recv_out()), (1, 1));
+        assert_eq!(complete(&mut table, younger, OK).len(), 1);
+        assert_eq!(complete(&mut table, recv, OK).len(), 1);
+    }
+
+    #[test]
+    fn a_refused_post_comes_back_and_does_not_count_as_posted() {
+        let (pool, generations) = (Pool::unregistered(1), Rc::default());
+        let mut table = table(true, 4, &generations);
+        let (one, two) =
+            (post(&mut table, &pool, WrKind::Write, 1), post(&mut table, &pool, WrKind::Send, 2));
+        let mut out = Vec::new();
+        table.refuse(two, &mut out);
+        table.refuse(one, &mut out);
+        table.refuse(one, &mut out);
+        assert_eq!(out.len(), 2);
+        assert_eq!(table.queue_counts().0, QueueCounts::default());
+        let three = post(&mut table, &pool, WrKind::Send, 3);
+        assert_eq!(complete(&mut table, three, OK).len(), 1, "nothing refused is retired again");
+    }
+
+    #[test]
+    fn only_the_proof_of_its_own_queue_pair_opens_the_last_door() {
+        let (pool, generations) = (Pool::unregistered(1), Rc::default());
+        let mut table = table(false, 4, &generations);
+        post(&mut table, &pool, WrKind::Read, 1);
+        post(&mut table, &pool, WrKind::Recv, 2);
+        let mut out = Vec::new();
+        let others = QpDestroyed::of(Epoch::next());
+        assert!(table.reclaim(others, &mut out).is_err() && out.is_empty());
+        let own = QpDestroyed::of(table.epoch());
+        assert!(table.reclaim(own, &mut out).is_ok());
+        assert!(out.len() == 2 && out.iter().all(|r| r.door == Door::Destroyed));
+        let (send, recv) = table.queue_counts();
+        assert_eq!((send.reclaimed, recv.reclaimed, table.send_out()), (1, 1, 0));
+    }
+
+    #[test]
+    fn a_table_that_is_dropped_with_work_in_flight_leaks_it_and_counts() {
+        let (pool, generations) = (Pool::unregistered(1), Rc::default());
+        let mut table = table(false, 4, &generations);
+        post(&mut table, &pool, WrKind::Read, 1);
+        let before = leaked();
+        drop(table);
+        assert!(leaked() > before);
+        assert_eq!(pool.used_bytes(), 4096, "the memory never comes back");
+    }
+
+    #[test]
+    fn a_full_table_gives_the_memory_back_instead_of_losing_it() {
+        let (pool, generations) = (Pool::unregistered(1), Rc::default());
+        let mut table = table(false, 1, &generations);
+        let id = post(&mut table, &pool, WrKind::Send, 1);
+        let refused = table.admit(WrKind::Send, Memory::Buf(pool.take(1).unwrap()), 2);
+        assert!(refused.is_err());
+        drop((refused, complete(&mut table, id, OK)));
+        assert_eq!(pool.used_bytes(), 0);
+    }
+}

@@ -105,6 +105,24 @@ impl Pool {
         Ok(Self { region: Rc::new(region) })
     }
 
+    /// A pool that no device knows.
+    #[cfg(test)]
+    pub(crate) fn unregistered(blocks: u32) -> Self {
+        let mapping = Mapping::new(blocks as usize * BUF_MAX).expect("memory");
+        if POISONING {
+            // SAFETY: the mapping is ours alone until the first `Buf` is taken.
+            unsafe { mapping.addr.write_bytes(POISON, mapping.len) };
+        }
+        let region = Region {
+            _mr: Box::new(()),
+            mapping,
+            lkey: 7,
+            fixed: Cell::new(None),
+            buddy: RefCell::new(Buddy::new(blocks)),
+        };
+        Self { region: Rc::new(region) }
+    }
+
     /// A buffer of at least `len` bytes, page aligned and contiguous; `None` when there is no room now.
     ///
     /// Its bytes are whatever an earlier use left. `len` is 1 byte to 4 MiB.
@@ -294,4 +312,43 @@ pub struct RecvBuf {
     pub capsule: Buf,
     /// In-capsule data, so that it can go to a disk as it is.
     pub data: Option<Buf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_goes_back_when_it_is_dropped_and_is_page_aligned() {
+        let pool = Pool::unregistered(1);
+        let buf = pool.take(5000).unwrap();
+        assert_eq!((buf.len(), buf.capacity()), (5000, 8192));
+        assert_eq!(buf.addr().as_ptr() as usize % PAGE, 0);
+        assert_eq!(buf.sge().len, 5000);
+        let slot = pool.take_slot().unwrap();
+        assert_eq!(slot.capacity(), CAPSULE_SLOT);
+        drop((buf, slot));
+        assert_eq!(pool.used_bytes(), 0);
+    }
+
+    #[test]
+    fn a_pool_without_room_says_so_and_serves_again_after_a_release() {
+        let pool = Pool::unregistered(1);
+        let all = pool.take(BUF_MAX).unwrap();
+        assert!(pool.take(1).is_none() && pool.take_slot().is_none());
+        drop(all);
+        assert!(pool.take(BUF_MAX).is_some());
+        assert!(pool.take(BUF_MAX + 1).is_none());
+    }
+
+    #[test]
+    #[cfg(debug_assertions)]
+    #[should_panic(expected = "was written to")]
+    fn a_write_after_the_release_is_noticed_when_the_buffer_leaves_again() {
+        let pool = Pool::unregistered(1);
+        let addr = pool.take(PAGE).unwrap().addr();
+        // SAFETY: the page is mapped as long as the pool lives; being nobody's is the point.
+        unsafe { addr.write(1) };
+        drop(pool.take(PAGE));
+    }
 }

@@ -41,6 +41,12 @@ pub struct QpDestroyed {
 }
 
 impl QpDestroyed {
+    /// A proof out of thin air.
+    #[cfg(test)]
+    pub(crate) fn of(epoch: Epoch) -> Self {
+        Self { epoch }
+    }
+
     /// Whose it is.
     #[must_use]
     pub fn epoch(&self) -> Epoch {

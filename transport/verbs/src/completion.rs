@@ -18,6 +18,8 @@ use crate::limits::{CQ_EVENTS_PER_READ, POLL_BATCH};
 pub struct Cq {
     inner: Arc<CqInner>,
     depth: u32,
+    /// Events that may come or wait in the channel: each arming raises one at most.
+    events_due: usize,
     /// Where the device's completions are polled to: zeroed once, so every field always has a
     /// value.
     scratch: Box<[ffi::ibv_wc; POLL_BATCH]>,
@@ -107,6 +109,7 @@ impl Cq {
         let made = Self {
             inner: Arc::new(CqInner { ptr, channel }),
             depth: u32::try_from(entries).map_err(|_| refused)?,
+            events_due: 0,
             // SAFETY: a completion is integers only, for which all zeroes is a value.
             scratch: Box::new(unsafe { mem::zeroed() }),
         };
@@ -157,13 +160,16 @@ impl CompletionQueue for Cq {
     fn arm(&mut self) -> Result<(), DeviceError> {
         // SAFETY: the queue lives.
         let rc = unsafe { ffi::ibv_req_notify_cq(self.inner.as_ptr(), 0) };
-        check("ibv_req_notify_cq", rc)
+        check("ibv_req_notify_cq", rc)?;
+        self.events_due = self.events_due.saturating_add(1);
+        Ok(())
     }
 
     fn take_events(&mut self) -> Result<usize, DeviceError> {
         let mut count: u32 = 0;
         let mut failed = None;
-        for _ in 0..CQ_EVENTS_PER_READ {
+        // Where only one can be, a second read would find nothing, and cost a system call.
+        for _ in 0..self.events_due.min(CQ_EVENTS_PER_READ) {
             let mut cq = ptr::null_mut();
             let mut context = ptr::null_mut();
             // SAFETY: the channel lives; the two pointers are filled on success.
@@ -179,6 +185,7 @@ impl CompletionQueue for Cq {
                 break;
             }
             count += 1;
+            self.events_due -= 1;
         }
         if count > 0 {
             // SAFETY: the channel has one queue, ours: all events that were read are its own, and

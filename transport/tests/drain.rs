@@ -1,0 +1,224 @@
+//! The drain state machine against every row of the table, and against a hostile world drawn from seeds.
+#![allow(clippy::unwrap_used, reason = "a test that finds nothing fails")]
+
+use std::time::Duration;
+
+use transport::caps::{self, DrainCaps};
+use transport::cause::Cause;
+use transport::drain::{Drain, Input, State, Step};
+use transport::limits::CLOSE_TIMEOUT;
+use transport::time::Now;
+
+const LEFT: Input = Input::Polled { send_out: 3, recv_out: 5 };
+const NONE_LEFT: Input = Input::Polled { send_out: 0, recv_out: 0 };
+
+fn steps(drain: &mut Drain, now: Now, input: Input) -> Vec<Step> {
+    drain.handle(now, input).into_iter().collect()
+}
+
+fn live(caps: &'static DrainCaps) -> Drain {
+    let mut drain = Drain::new(Now::default(), caps);
+    assert_eq!(steps(&mut drain, Now::default(), Input::Established), [Step::Open]);
+    drain
+}
+
+#[test]
+fn our_own_move_to_err_comes_first_whoever_closes() {
+    for caps in caps::ALL {
+        for cause in [Cause::PeerDisconnected, Cause::QueuePairError, Cause::FlushedByDevice] {
+            let mut drain = live(caps);
+            let first = steps(&mut drain, Now::default(), Input::Close(cause));
+            assert_eq!(first, [Step::StopPosting, Step::ModifyToError], "{}", caps.provider);
+        }
+    }
+}
+
+#[test]
+fn an_abortive_close_disconnects_after_err_and_never_on_iwarp() {
+    for caps in caps::ALL {
+        let mut drain = live(caps);
+        steps(&mut drain, Now::default(), LEFT);
+        steps(&mut drain, Now::default(), Input::Close(Cause::PeerDisconnected));
+        let then = steps(&mut drain, Now::default(), Input::Modified(Ok(())));
+        let wanted: &[Step] = if caps.iwarp { &[] } else { &[Step::Disconnect] };
+        assert_eq!(then, wanted, "{}", caps.provider);
+        assert_eq!(drain.state(), State::Flushing);
+    }
+}
+
+#[test]
+fn the_queue_pair_is_destroyed_when_everything_is_flushed_and_not_before() {
+    for caps in caps::ALL {
+        let mut drain = live(caps);
+        let now = Now::default();
+        steps(&mut drain, now, LEFT);
+        steps(&mut drain, now, Input::Close(Cause::PeerDisconnected));
+        steps(&mut drain, now, Input::Modified(Ok(())));
+        let half = Input::Polled { send_out: 0, recv_out: 1 };
+        assert_eq!(steps(&mut drain, now, half), []);
+        assert_eq!(steps(&mut drain, now, NONE_LEFT), [Step::DestroyQp]);
+        assert_eq!(
+            steps(&mut drain, now, Input::Destroyed(true)),
+            [Step::Reclaim, Step::DestroyId]
+        );
+        assert_eq!(steps(&mut drain, now, Input::IdDestroyed), [Step::Finished]);
+        assert_eq!(drain.state(), State::Dead);
+    }
+}
+
+#[test]
+fn a_provider_that_never_flushes_is_destroyed_at_its_deadline() {
+    for caps in caps::ALL {
+        let mut drain = live(caps);
+        steps(&mut drain, Now::default(), LEFT);
+        steps(&mut drain, Now::default(), Input::Close(Cause::PeerDisconnected));
+        steps(&mut drain, Now::default(), Input::Modified(Err(22)));
+        let early = Now(caps.t_f - Duration::from_millis(1));
+        assert!(!steps(&mut drain, early, Input::Timeout).contains(&Step::DestroyQp));
+        assert_eq!(steps(&mut drain, Now(caps.t_f), Input::Timeout), [Step::DestroyQp]);
+        assert!(drain.flush_deadline_met());
+    }
+}
+
+#[test]
+fn a_failed_destroy_quarantines_and_never_reclaims() {
+    let mut drain = live(&caps::MLX5);
+    steps(&mut drain, Now::default(), Input::Close(Cause::DeviceFatal));
+    assert_eq!(drain.state(), State::Destroying, "a dead device sends no flushes");
+    let now = Now::default();
+    assert_eq!(steps(&mut drain, now, Input::Destroyed(false)), [Step::Quarantine, Step::Finished]);
+    assert_eq!(steps(&mut drain, now, Input::Destroyed(true)), []);
+    assert_eq!(drain.state(), State::Quarantined);
+}
+
+#[test]
+fn a_hung_disk_keeps_the_slot_but_not_the_queue_pair() {
+    let mut drain = live(&caps::RXE);
+    let now = Now::default();
+    steps(&mut drain, now, Input::Backend(1));
+    steps(&mut drain, now, Input::Close(Cause::PeerDisconnected));
+    steps(&mut drain, now, Input::Modified(Ok(())));
+    assert_eq!(steps(&mut drain, now, NONE_LEFT), [Step::DestroyQp]);
+    steps(&mut drain, now, Input::Destroyed(true));
+    assert_eq!(steps(&mut drain, now, Input::IdDestroyed), []);
+    assert_eq!(drain.state(), State::Reclaiming);
+    assert_eq!(steps(&mut drain, now, Input::Backend(0)), [Step::Finished]);
+}
+
+#[test]
+fn an_orderly_close_waits_for_responses_and_on_iwarp_for_the_peer() {
+    let s = |secs| Now(Duration::from_secs(secs));
+    let mut roce = live(&caps::RXE);
+    steps(&mut roce, s(0), LEFT);
+    assert_eq!(steps(&mut roce, s(0), Input::Finish(Cause::Shutdown)), []);
+    assert_eq!(
+        steps(&mut roce, s(0), Input::Polled { send_out: 0, recv_out: 5 }),
+        [Step::StopPosting, Step::ModifyToError]
+    );
+    let mut iwarp = live(&caps::SIW);
+    steps(&mut iwarp, s(0), LEFT);
+    steps(&mut iwarp, s(0), Input::Finish(Cause::Shutdown));
+    assert_eq!(steps(&mut iwarp, s(0), Input::Polled { send_out: 0, recv_out: 5 }), []);
+    assert_eq!(iwarp.state(), State::Linger);
+    assert_eq!(
+        steps(&mut iwarp, s(2), Input::Timeout),
+        [Step::StopPosting, Step::Disconnect],
+        "nothing is posted from CLOSING on"
+    );
+    assert_eq!(
+        steps(&mut iwarp, s(2), Input::Close(Cause::PeerDisconnected)),
+        [Step::StopPosting, Step::ModifyToError]
+    );
+}
+
+/// A small generator: the seed is all that a failure needs.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % sides
+    }
+
+    fn input(&mut self) -> Input {
+        let cause = Cause::ALL[usize::try_from(self.roll(18)).unwrap() % Cause::ALL.len()];
+        match self.roll(10) {
+            0 => Input::Established,
+            1 => Input::Close(cause),
+            2 => Input::Finish(cause),
+            3 => Input::Modified(if self.roll(2) == 0 { Ok(()) } else { Err(5) }),
+            4 => Input::Backend(u32::try_from(self.roll(3)).unwrap()),
+            5 => Input::Destroyed(self.roll(4) != 0),
+            6 => Input::IdDestroyed,
+            7 => NONE_LEFT,
+            8 => LEFT,
+            _ => Input::Timeout,
+        }
+    }
+}
+
+/// What must hold whatever happens: forward only, each object destroyed once and in order, no post and
+/// no move to ERR once the destroy began, and memory only by the proof.
+fn play(seed: u64) {
+    let mut dice = Dice(seed);
+    let caps = caps::ALL[usize::try_from(dice.roll(15)).unwrap()];
+    let mut drain = Drain::new(Now::default(), caps);
+    let mut now = Now::default();
+    let mut seen: Vec<Step> = Vec::new();
+    let mut proved = false;
+    for _ in 0..60 {
+        now = now + Duration::from_millis(dice.roll(400));
+        let before = drain.state();
+        let input = dice.input();
+        proved |= before == State::Destroying && input == Input::Destroyed(true);
+        for step in drain.handle(now, input) {
+            let count = |s| seen.iter().filter(|x| **x == s).count();
+            let at = format!("seed {seed}, {}, {before:?}, {input:?}, {step:?}", caps.provider);
+            match step {
+                Step::DestroyQp | Step::DestroyId | Step::Finished => {
+                    assert_eq!(count(step), 0, "{at}")
+                }
+                Step::Reclaim => assert!(proved && count(step) == 0, "{at}"),
+                Step::ModifyToError => assert_eq!(count(Step::DestroyQp), 0, "{at}"),
+                Step::Disconnect if caps.iwarp => {
+                    assert_eq!(count(Step::ModifyToError), 0, "{at}");
+                }
+                Step::Disconnect => assert!(count(Step::ModifyToError) > 0, "{at}"),
+                Step::Quarantine => assert!(!proved, "{at}"),
+                Step::Open => assert_eq!(count(Step::StopPosting), 0, "{at}"),
+                Step::StopPosting => {}
+            }
+            if matches!(step, Step::ModifyToError | Step::DestroyQp) {
+                assert!(seen.contains(&Step::StopPosting) || step == Step::DestroyQp, "{at}");
+            }
+            seen.push(step);
+        }
+        assert!(drain.state() >= before, "seed {seed}: went back from {before:?}");
+    }
+    // From here on the world is silent: time alone must lead to the destroy (L1, L2).
+    if drain.state() <= State::Live {
+        let close = drain.handle(now, Input::Close(Cause::Shutdown));
+        seen.extend(close);
+    }
+    let began = now;
+    let mut turns = 0;
+    while drain.state() < State::Destroying {
+        if drain.state() == State::Erroring {
+            drain.handle(now, Input::Modified(Err(22)));
+            continue;
+        }
+        now = drain.timeout().unwrap().max(now);
+        drain.handle(now, Input::Timeout);
+        turns += 1;
+        assert!(turns < 10_000, "seed {seed}: no end");
+    }
+    assert!(now.since(began) <= CLOSE_TIMEOUT, "seed {seed}: {:?}", now.since(began));
+}
+
+#[test]
+fn no_order_of_events_breaks_the_contract_or_hangs_a_close() {
+    for seed in 0..200_000 {
+        play(seed);
+    }
+}
