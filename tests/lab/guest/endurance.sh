@@ -2,7 +2,8 @@
 
 # A round does not wait for the block device: the host may leave in the middle of its scan.
 round() {
-  within 40 nvme connect -t rdma -a "$IP" -s "$PORT" -n "$NQN" -i 1 || fail "connect of round $1"
+  reach within 40 nvme connect -t rdma -a "$IP" -s "$PORT" -n "$NQN" -i 1 ||
+    fail "connect of round $1"
   nvme_disconnect >/dev/null || fail "disconnect of round $1"
 }
 
@@ -19,7 +20,6 @@ nsid = 1
 ram = "16 MiB"
 END
   sluice_warm_up
-  modprobe nvme-rdma
 
   for ((i = 1; i <= 10; i++)); do round "$i"; done
   judge_clean
