@@ -41,6 +41,9 @@ pub trait Engine<B: IoBuf> {
     fn poll(&mut self, completions: &mut Vec<Completion<B>>) -> usize;
 
     /// Whether `poll` or `flush_submissions` has something to do now: do not sleep then.
+    ///
+    /// Only what completes after this call raises [`Engine::event_fd`], until the next `poll`: a
+    /// caller that is awake needs no event for what it finds anyway.
     fn has_ready(&self) -> bool;
 
     /// Becomes readable when completions wait; an eventfd.

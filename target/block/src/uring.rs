@@ -286,6 +286,7 @@ impl<B: IoBuf> Engine<B> for UringEngine<B> {
     }
 
     fn poll(&mut self, completions: &mut Vec<Completion<B>>) -> usize {
+        self.kernel.silence();
         self.kernel.run_deferred();
         if self.ready.len() < limits::COMPLETION_BATCH_MAX {
             self.reap();
@@ -299,6 +300,7 @@ impl<B: IoBuf> Engine<B> for UringEngine<B> {
     }
 
     fn has_ready(&self) -> bool {
+        self.kernel.listen();
         !self.ready.is_empty() || self.kernel.has_work() || self.discards.has_done()
     }
 

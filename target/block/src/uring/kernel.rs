@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 
 use io_uring::types::{CancelBuilder, Fd, FsyncFlags, SubmitArgs, Timespec};
@@ -15,6 +16,16 @@ use crate::operation::Step;
 
 /// `user_data` of cancellations, which no slot can have (`slots.rs`, generations).
 const CANCELLATION: u64 = u64::MAX;
+
+/// `io_uring_enter`: deliver what is finished before returning (`man io_uring_enter`).
+const ENTER_GETEVENTS: u32 = 1;
+
+/// Whether completions may be kept from raising the eventfd while the caller is awake.
+///
+/// The kernel says that there is deferred work and then looks whether the eventfd is wanted; the
+/// caller wants it and then looks for deferred work. Linux puts no barrier of its own between its
+/// two, which only a strongly ordered processor makes up for: elsewhere a wakeup could be missed.
+const QUIET_WHILE_AWAKE: bool = cfg!(target_arch = "x86_64");
 
 /// The file a step is for.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +41,8 @@ pub(super) struct Kernel {
     ring: IoUring,
     event: OwnedFd,
     setup: &'static str,
+    /// Results appear only in an `enter` that asks for them.
+    defers: bool,
     has_files: bool,
     has_buffers: bool,
 }
@@ -37,7 +50,8 @@ pub(super) struct Kernel {
 impl Kernel {
     /// Sets up a ring for `depth` operations at once, with the best flags this kernel takes.
     pub(super) fn set_up(depth: u32) -> Result<Self, EngineError> {
-        let (ring, setup) = build(depth).map_err(|source| EngineError::UringRefused { source })?;
+        let (ring, setup, defers) =
+            build(depth).map_err(|source| EngineError::UringRefused { source })?;
         require_opcodes(&ring)?;
         let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(|errno| EngineError::System { call: "eventfd", source: errno.into() })?;
@@ -49,7 +63,7 @@ impl Kernel {
         let has_files = submitter.register_files_sparse(limits::DISKS_MAX).is_ok();
         let has_buffers =
             submitter.register_buffers_sparse(u32::from(limits::REGION_ENTRIES_MAX)).is_ok();
-        Ok(Self { ring, event, setup, has_files, has_buffers })
+        Ok(Self { ring, event, setup, defers, has_files, has_buffers })
     }
 
     pub(super) fn describe(&self) -> String {
@@ -129,18 +143,49 @@ impl Kernel {
         pushed.is_ok()
     }
 
-    /// Enters the kernel with everything queued.
+    /// Enters the kernel with everything queued, and takes along what finishes at once: a memory
+    /// disk's operations, for which the next tick would enter again.
     pub(super) fn enter_if_unsubmitted(&mut self) {
         for _ in 0..limits::SUBMIT_ROUNDS_MAX {
-            if self.ring.submission().is_empty() {
+            let queued = self.ring.submission().len();
+            if queued == 0 {
                 return;
             }
-            match self.ring.submit() {
+            match self.enter(queued) {
                 Ok(count) if count > 0 => {}
                 // Short of memory, or results wait to be taken first: `has_work` stays true, and the
                 // next tick tries again.
                 Ok(_) | Err(_) => return,
             }
+        }
+    }
+
+    fn enter(&self, queued: usize) -> io::Result<usize> {
+        let Some(count) = u32::try_from(queued).ok().filter(|_| self.defers) else {
+            return self.ring.submit();
+        };
+        let submitter = self.ring.submitter();
+        // SAFETY: submits what `push_entry` queued, whose memory outlives it; waits for nothing, and
+        // there is no argument.
+        unsafe { submitter.enter::<libc::sigset_t>(count, 0, ENTER_GETEVENTS, None) }
+    }
+
+    /// From now on completions raise no event: the caller is awake and looks by itself.
+    pub(super) fn silence(&mut self) {
+        if QUIET_WHILE_AWAKE {
+            self.ring.completion().disable_eventfd();
+        }
+    }
+
+    /// From now on completions raise an event; what came before has to be looked for after this.
+    pub(super) fn listen(&self) {
+        if QUIET_WHILE_AWAKE {
+            // SAFETY: `&self` of a type that is bound to one thread, and the view is dropped before
+            // anything else can make one: nobody else has a view of the completion queue.
+            let results = unsafe { self.ring.completion_shared() };
+            results.enable_eventfd();
+            // Against the look that follows: it must not be done first.
+            fence(Ordering::SeqCst);
         }
     }
 
@@ -207,28 +252,29 @@ impl Kernel {
 type SetFlags = fn(&mut Builder);
 
 /// Tries set-ups from the best to the plainest; an old kernel answers EINVAL to flags it lacks.
-fn build(depth: u32) -> io::Result<(IoUring, &'static str)> {
-    let attempts: [(&'static str, SetFlags); 4] = [
-        ("single issuer, deferred task run", |builder| {
+/// Gives the ring, what it was set up with, and whether that is `DEFER_TASKRUN`.
+fn build(depth: u32) -> io::Result<(IoUring, &'static str, bool)> {
+    let attempts: [(&'static str, bool, SetFlags); 4] = [
+        ("single issuer, deferred task run", true, |builder| {
             builder.setup_single_issuer().setup_defer_taskrun().setup_coop_taskrun();
             builder.setup_taskrun_flag().setup_submit_all();
         }),
-        ("cooperative task run", |builder| {
+        ("cooperative task run", false, |builder| {
             builder.setup_coop_taskrun().setup_taskrun_flag().setup_submit_all();
         }),
-        ("submit all", |builder| {
+        ("submit all", false, |builder| {
             builder.setup_submit_all();
         }),
-        ("plain", |_builder| {}),
+        ("plain", false, |_builder| {}),
     ];
     let mut refused = io::Error::from(io::ErrorKind::Unsupported);
-    for (name, apply) in attempts {
+    for (name, defers, apply) in attempts {
         let mut builder = IoUring::builder();
         // One entry more than operations, for a cancellation; twice the results.
         builder.setup_clamp().setup_cqsize((depth + 1).next_power_of_two() * 2);
         apply(&mut builder);
         match builder.build(depth + 1) {
-            Ok(ring) => return Ok((ring, name)),
+            Ok(ring) => return Ok((ring, name, defers)),
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => refused = error,
             Err(error) => return Err(error),
         }
