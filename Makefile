@@ -5,7 +5,7 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/.build
 # rdma-sys needs libclang 14; several versions may be installed.
 export LIBCLANG_PATH ?= /usr/lib/llvm-14/lib
 
-.PHONY: help demo test test-unit test-lab test-all check build lab-shell install-deps bench bench-count
+.PHONY: help demo test test-unit test-lab test-all check build lab-shell install-deps bench bench-build bench-count
 
 help:             ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -36,6 +36,15 @@ check: install-deps ## formatting and lints
 build: install-deps ## the daemon and the lab's runner
 	@echo "== building (a few minutes the first time)"
 	cargo build -p sluice -p lab
+
+bench-count: bench-build ## instructions per I/O of the kernel's target and of ours; fails above 1.3
+	tests/bench/run count
+
+bench: bench-build ## the same jobs timed, in turns with the kernel's target
+	tests/bench/run timed
+
+bench-build: build
+	cargo build --release -p sluice
 
 lab-shell: build  ## a shell in a guest with an RDMA device and the daemon; DEVICE=siw for the other one
 	$(CARGO_TARGET_DIR)/debug/lab shell --device $(or $(DEVICE),rxe) --needs sluice
