@@ -185,6 +185,8 @@ pub(crate) fn take_async(
         async_event_type::DEVICE_FATAL => AsyncEvent::DeviceFatal,
         other => AsyncEvent::Other(other),
     };
+    // The three errors of a queue pair become one above; which it was tells the provider's fault.
+    tracing::debug!(number = kind, event = ?result, "asynchronous event");
     // SAFETY: exactly one acknowledgement for the event that was read above.
     unsafe { ffi::ibv_ack_async_event(at) };
     Ok(Some(result))

@@ -19,5 +19,9 @@ pub const BACKLOG_MAX: u32 = 1024;
 /// returns 0 with references left (seen on 6.1).
 pub(crate) const RXE_DESTROY_TRUSTED: Duration = Duration::from_secs(45);
 
+/// Bytes of a SEND or RDMA WRITE that siw's kernel half copies behind its packet header instead of
+/// referencing them: the most that a short packet takes (`MAX_HDR_INLINE`, 6.12).
+pub(crate) const SIW_INLINE_BYTES: u32 = 32;
+
 /// Retries of an active connection before a send fails (three bits on the wire).
 pub const RETRY_COUNT_MAX: u8 = 7;
