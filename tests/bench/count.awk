@@ -39,7 +39,7 @@ END {
     ratio = of(s, "cost") / of(n, "cost")
     if (ratio > worst) worst = ratio
     if (ratio > 1.3) above = above " " device[r] "/" job[r]
-    far = runs > 1 ? sprintf("%.2f % | %.2f %", apart(n), apart(s)) : "one run | one run"
+    far = runs > 1 ? sprintf("%.2f %% | %.2f %%", apart(n), apart(s)) : "one run | one run"
     printf "| %s | %s | %d | %d | %.3f | %d | %s | %s | %s |\n", device[r], job[r],
       of(n, "cost"), of(s, "cost"), ratio, of(m, "cost"), busy(n), busy(s), far
   }

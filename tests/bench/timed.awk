@@ -35,10 +35,10 @@ function ratio(target,   i) {
   if ($5 > rounds) rounds = $5
 }
 END {
-  print "| device | job | nvmet, IOPS | sluice, IOPS | sluice / nvmet | ram, IOPS |"
-  print "|---|---|--:|--:|--:|--:|"
+  print "| device | job | nvmet, IOPS | sluice, IOPS | sluice / nvmet |"
+  print "|---|---|--:|--:|--:|"
   for (r = 1; r <= rows; r++)
-    printf "| %s | %s | %s | %s | %s | %s |\n", device[r], job[r], iops("nvmet"), iops("sluice"),
-      ratio("sluice"), iops("ram")
+    printf "| %s | %s | %s | %s | %s |\n", device[r], job[r], iops("nvmet"), iops("sluice"),
+      ratio("sluice")
   printf "\nPairs: %d. In brackets the interval that holds the median with 95 %% or more.\n", rounds
 }
