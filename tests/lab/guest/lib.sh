@@ -279,14 +279,16 @@ io_moved() {
   wait_until 40 io_reached "$1" "$2" "$goal" || fail "the host's ${2}s on $1 stand still"
 }
 io_reached() { [ "$(io_bytes "$1" "$2")" -ge "$3" ]; }
-# io_bytes DEVICE read|write: by the host's own count (Documentation/block/stat.rst).
+# io_bytes DEVICE read|write: by the host's own count (Documentation/block/stat.rst). Of a multipath
+# disk 6.1 counts at the path only, newer kernels at both.
 io_bytes() {
-  local fields
-  read -r -a fields <"/sys/block/${1#/dev/}/stat"
-  case $2 in
-    read) echo $((fields[2] * 512)) ;;
-    write) echo $((fields[6] * 512)) ;;
-  esac
+  local name=${1#/dev/} stat fields field=2 most=0
+  [ "$2" = read ] || field=6
+  for stat in "/sys/block/$name/stat" "/sys/block/${name%n*}"c*"n${name##*n}/stat"; do
+    read -r -a fields 2>/dev/null <"$stat" || continue
+    [ "${fields[$field]}" -le "$most" ] || most=${fields[$field]}
+  done
+  echo $((most * 512))
 }
 
 # fio_begin DEVICE [ARGUMENT...]: fio_verify in the background, slow enough to be disturbed;
