@@ -54,7 +54,7 @@ const EDGES: [u64; 16] = [
     u64::MAX,
 ];
 
-/// An input made of one of `pool` by a few changes; it has at most [`limits::INPUT_BYTES_MAX`] bytes.
+/// An input made of one of `pool` by a few changes, of at most [`limits::INPUT_BYTES_MAX`] bytes.
 pub fn mutate(rng: &mut Rng, pool: &[Vec<u8>]) -> Vec<u8> {
     let mut input = pool.get(rng.below(pool.len())).cloned().unwrap_or_default();
     let stacked = 1 + rng.next() % u64::from(limits::MUTATIONS_MAX);

@@ -1,8 +1,8 @@
 //! A host that sends what no kernel's host sends, and judges the answers: connection requests,
 //! Connect commands, capsules, data pointers and disconnects, one line a case.
 //!
-//! Usage: `hostile-host ADDRESS:PORT NQN PRIVATE-NQN`. The first subsystem lets every host in and has
-//! namespace 1 with 131072 blocks of 512 bytes; the second one lets in none of our name. The
+//! Usage: `hostile-host ADDRESS:PORT NQN PRIVATE-NQN`. The first subsystem lets every host in and
+//! has namespace 1 with 131072 blocks of 512 bytes; the second one lets in none of our name. The
 //! target's handshake timeout should be short. Exit status 0 when every case went as expected.
 
 mod association;

@@ -43,7 +43,7 @@ impl Memory {
         assert!(offset + bytes.len() <= BYTES, "inside the memory");
         // SAFETY: inside the allocation, by the assertion.
         let to = unsafe { self.start.add(offset) };
-        // SAFETY: as above; `bytes` is a borrow of something else, as this memory is never borrowed.
+        // SAFETY: as above; `bytes` is something else, as this memory is never borrowed.
         unsafe { to.copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len()) };
     }
 

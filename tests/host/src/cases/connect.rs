@@ -1,4 +1,5 @@
-//! Connect commands with each field wrong, and what may not come before or after (NVMe-oF 1.1 §3.3).
+//! Connect commands with each field wrong, and what may not come before or after
+//! (NVMe-oF 1.1 §3.3).
 
 use anyhow::Result;
 use nvme::admin::{fctype, opcode};
