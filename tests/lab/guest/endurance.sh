@@ -10,6 +10,8 @@ round() {
 # storm ROUNDS: connects and disconnects so often, and finds the daemon as it was.
 storm() {
   local rounds=$1 i warm began grown
+  # nvme-cli opens the node of a disk that goes at that moment.
+  allow_warning 'block device autoloading is deprecated'
   sluice_start <<END
 $(sluice_base)
 [[subsystem]]
