@@ -29,22 +29,24 @@ device=$(nvme_device)
 # What the verbs crate gave to the NIC and the block crate to the disk, each as it called the kernel.
 said() { sed -nE "s/.*$1 op=\"$2\" addr=([0-9]+) len=$3.*/\1/p" "$SLUICE_LOG" | sort; }
 mark() { : >"$SLUICE_LOG"; }
+# The log's own thread writes it a little later.
+said_all() { [ "$(said "$@" | wc -l)" -ge 24 ]; }
 
 mark
 dd if=/dev/urandom of="$device" bs=256k count=24 oflag=direct status=none
-pause 0.5
+wait_until 20 said_all disk write 262144 || :
 expect "addresses of RDMA READs and disk writes" "$(said post read 262144)" "$(said disk write 262144)"
 expect "how many" 24 "$(said disk write 262144 | wc -l)"
 
 mark
 dd if="$device" of=/dev/null bs=256k count=24 iflag=direct status=none
-pause 0.5
+wait_until 20 said_all post write 262144 || :
 expect "addresses of disk reads and RDMA WRITEs" "$(said disk read 262144)" "$(said post write 262144)"
 expect "how many" 24 "$(said disk read 262144 | wc -l)"
 
 mark
 dd if=/dev/urandom of="$device" bs=4k count=24 oflag=direct status=none
-pause 0.5
+wait_until 20 said_all disk write 4096 || :
 expect "4 KiB writes that needed an RDMA READ (they came in the capsule)" 0 "$(said post read 4096 | wc -l)"
 expect "4 KiB writes to the disk" 24 "$(said disk write 4096 | wc -l)"
 expect "transfers that were not in the registered region" 0 "$(grep -c 'fixed=false' "$SLUICE_LOG" || :)"
