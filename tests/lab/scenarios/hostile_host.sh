@@ -29,6 +29,7 @@ sluice_warm_up
 
 # Messages that are too long and keys that nobody has fail the queue pairs of both ends.
 allow_warning 'rxe0: qp#[0-9]+ (do_complete|make_send_cqe): non-flush error status = (1|2|10|11)$'
+allow_warning 'siw: got TERMINATE\. layer [01], type [12], code [0-9]+$'
 hostile-host "$IP:$PORT" "$NQN" "$NQN-private" | tee /share/logs/$SCENARIO.cases.txt |
   grep -v '| ok$' || fail "cases went wrong"
 sluice_runs || fail "the daemon is gone"
