@@ -10,8 +10,11 @@ round() {
 # storm ROUNDS: connects and disconnects so often, and finds the daemon as it was.
 storm() {
   local rounds=$1 i warm began grown
-  # nvme-cli opens the node of a disk that goes at that moment.
-  allow_warning 'block device autoloading is deprecated'
+  # The host leaves in the middle of its scan: the partition table it reads, and the node that
+  # something opens, are of a disk that goes at that moment.
+  allow_warning 'block nvme[0-9a-z]+: no (usable|available) path - (requeuing|failing) I/O'
+  allow_warning '(Buffer I/O error on dev|Dev) nvme[0-9a-z]+(, logical block|: unable to read RDB)'
+  allow_warning '(nvme_ns_head_submit_bio: [0-9]+ callbacks suppressed|device autoloading is dep)'
   sluice_start <<END
 $(sluice_base)
 [[subsystem]]
