@@ -42,10 +42,12 @@ pub const EXCERPT_CHARS_MAX: usize = 120;
 /// Bytes of an NQN without its terminating NUL. NVMe Base 2.0 §4.5.
 pub const NQN_BYTES_MAX: usize = 223;
 
-/// ASCII characters of a serial number: the SN field of Identify Controller. NVMe Base 2.0 §5.17.2.1.
+/// ASCII characters of a serial number: the SN field of Identify Controller. NVMe Base 2.0
+/// §5.17.2.1.
 pub const SERIAL_CHARS_MAX: usize = 20;
 
-/// ASCII characters of a model number: the MN field of Identify Controller. NVMe Base 2.0 §5.17.2.1.
+/// ASCII characters of a model number: the MN field of Identify Controller. NVMe Base 2.0
+/// §5.17.2.1.
 pub const MODEL_CHARS_MAX: usize = 40;
 
 /// Characters of a listener's name: it is a label in logs and tables.

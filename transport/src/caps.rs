@@ -25,7 +25,8 @@ pub enum AfterDestroy {
     Vanish,
     /// They stay and come out of later polls.
     Stay,
-    /// Polling them is a use after free inside the provider: the completion queue must not be polled.
+    /// Polling them is a use after free inside the provider: the completion queue must not be
+    /// polled.
     MustNotPoll,
 }
 
@@ -134,8 +135,8 @@ pub const RXE: DrainCaps = DrainCaps {
 /// Linux siw (Soft-iWARP); seen on 6.1 and 6.12.
 ///
 /// QUIRK(siw): from userspace a SEND with invalidate names a key that the peer can't invalidate: on
-/// 6.12 the host's queue pair answered it with a TERMINATE (layer 0, type 2, code 9) and its Connect
-/// timed out, while the same host is served well with plain SENDs.
+/// 6.12 the host's queue pair answered it with a TERMINATE (layer 0, type 2, code 9) and its
+/// Connect timed out, while the same host is served well with plain SENDs.
 pub const SIW: DrainCaps = DrainCaps {
     provider: "siw",
     post_in_err: PostInErr::Lost,

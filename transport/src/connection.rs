@@ -221,7 +221,8 @@ impl<S: Stack> Connection<S> {
             }
             WcStatus::Flushed => self.met.add(Cause::FlushedByDevice),
             WcStatus::Error(status) => {
-                tracing::debug!(status, kind = ?id.kind, vendor = wc.vendor_err, "work request failed");
+                let vendor = wc.vendor_err;
+                tracing::debug!(status, kind = ?id.kind, vendor, "work request failed");
                 self.met.add(Cause::WorkRequestFailed);
             }
         }

@@ -1,5 +1,5 @@
-//! The seam between Sluice and an RDMA stack: what `verbs` implements with librdmacm and libibverbs,
-//! and what a simulator implements with a deterministic device.
+//! The seam between Sluice and an RDMA stack: what `verbs` implements with librdmacm and
+//! libibverbs, and what a simulator implements with a deterministic device.
 //!
 //! Handles are owned values. A handle keeps what it depends on alive (an [`Mr`](Device::Mr) its
 //! protection domain, a [`Qp`](Stack::Qp) its completion queue), so dropping handles in any order
@@ -132,7 +132,8 @@ pub struct RecvDesc {
 pub enum Accepted {
     /// The first n work requests are posted, the others are not.
     Prefix(usize),
-    /// Unknown: all of them may be posted (siw's doorbell; `drain.md` rules common to all providers).
+    /// Unknown: all of them may be posted (siw's doorbell; `drain.md` rules common to all
+    /// providers).
     Unknown,
 }
 
@@ -281,9 +282,10 @@ pub struct AcceptParams<'a> {
 /// # Safety
 ///
 /// The implementation promises, for every device it hands out:
-/// after [`QueuePair::destroy`] returned `Ok`, neither the device nor the stack reads or writes memory
-/// named by a work request of that queue pair; and after a completion for a work request was polled,
-/// none of them touches that request's memory. Memory release in the whole project rests on it.
+/// after [`QueuePair::destroy`] returned `Ok`, neither the device nor the stack reads or writes
+/// memory named by a work request of that queue pair; and after a completion for a work request was
+/// polled, none of them touches that request's memory. Memory release in the whole project rests on
+/// it.
 pub unsafe trait Stack: Send + Sync + Sized + 'static {
     /// A listening CM id.
     type Listener: Send;
@@ -319,7 +321,8 @@ pub unsafe trait Stack: Send + Sync + Sized + 'static {
 }
 
 /// A connection's CM id. Calls that may sleep are meant for a reaper thread, so it is `Sync`:
-/// the implementation serialises them. Dropping it destroys the id and its channel, which may block.
+/// the implementation serialises them. Dropping it destroys the id and its channel, which may
+/// block.
 pub trait CmId<S: Stack>: Send + Sync {
     /// The device that the connection arrived at.
     ///
@@ -435,7 +438,8 @@ pub trait CompletionQueue {
     /// The queue is of no more use.
     fn poll(&mut self, out: &mut [Wc]) -> Result<usize, DeviceError>;
 
-    /// Asks for one event at the next completion. Completions that came before raise none: poll again.
+    /// Asks for one event at the next completion. Completions that came before raise none: poll
+    /// again.
     ///
     /// # Errors
     /// The failed call.

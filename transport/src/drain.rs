@@ -319,7 +319,8 @@ impl Drain {
         match self.state {
             State::Quiesce if self.send_out == 0 && self.backend == 0 => {
                 if !self.caps.iwarp {
-                    // A completed SEND was acknowledged by the peer's device: nothing to linger for.
+                    // A completed SEND was acknowledged by the peer's device: nothing to linger
+                    // for.
                     return self.errorize(now);
                 }
                 self.enter(now, State::Linger);

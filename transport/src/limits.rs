@@ -14,7 +14,8 @@ pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long an orderly iWARP close stays in CLOSING for the peer's FIN.
 pub const CLOSING_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Longest wait for flushed completions of any provider (the largest `t_f` of the capability table).
+/// Longest wait for flushed completions of any provider (the largest `t_f` of the capability
+/// table).
 pub const FLUSH_TIMEOUT_MAX: Duration = Duration::from_secs(5);
 
 /// From the first close to the destroy of the queue pair, whatever peer, provider and CM do (T).

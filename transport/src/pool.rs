@@ -1,8 +1,8 @@
 //! Registered memory and the exclusively owned pieces of it that commands use.
 //!
 //! A [`Pool`] is one region, registered once with one device, used by one reactor. A [`Buf`] is a
-//! piece of it and the only type that shows its bytes. While a device may touch the piece, the `Buf`
-//! lies inside [`InFlight`](crate::in_flight::InFlight), where nothing shows its bytes.
+//! piece of it and the only type that shows its bytes. While a device may touch the piece, the
+//! `Buf` lies inside [`InFlight`](crate::in_flight::InFlight), where nothing shows its bytes.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -55,7 +55,8 @@ impl Drop for Mapping {
 }
 
 struct Region {
-    /// Deregisters when dropped, so it stands before the mapping. Type-erased: a `Buf` knows no device.
+    /// Deregisters when dropped, so it stands before the mapping. Type-erased: a `Buf` knows no
+    /// device.
     _mr: Box<dyn Any>,
     mapping: Mapping,
     lkey: u32,
@@ -123,7 +124,8 @@ impl Pool {
         Self { region: Rc::new(region) }
     }
 
-    /// A buffer of at least `len` bytes, page aligned and contiguous; `None` when there is no room now.
+    /// A buffer of at least `len` bytes, page aligned and contiguous; `None` when there is no room
+    /// now.
     ///
     /// Its bytes are whatever an earlier use left. `len` is 1 byte to 4 MiB.
     #[must_use]

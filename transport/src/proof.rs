@@ -8,7 +8,8 @@ use crate::device::{DeviceError, QueuePair, Stack};
 use crate::limits::DESTROY_PROVES_NOTHING_AFTER;
 use crate::time::Now;
 
-/// Names one queue pair for the life of the process: numbers of queue pairs are reused, this is not.
+/// Names one queue pair for the life of the process: numbers of queue pairs are reused, this is
+/// not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Epoch(u64);
 

@@ -105,7 +105,8 @@ impl fmt::Display for DrainReport {
         let total = self.total();
         write!(
             f,
-            "{}: posted {} = completed {} + flushed {} + retired in order {} + reclaimed {}; {} leaked",
+            "{}: posted {} = completed {} + flushed {} + retired in order {} + reclaimed {}; \
+             {} leaked",
             self.causes,
             total.posted,
             total.completed,

@@ -1,4 +1,5 @@
-//! Work requests as Sluice owns them: an id that is never a pointer, and the memory that goes with it.
+//! Work requests as Sluice owns them: an id that is never a pointer, and the memory that goes with
+//! it.
 
 use crate::device::{RecvDesc, Sge, WcStatus};
 use crate::pool::{Buf, RecvBuf};
@@ -27,9 +28,9 @@ impl WrKind {
 
 /// The id of a work request: kind (4 bits), connection (14), slot (14), generation (32).
 ///
-/// The kind is needed because a failed completion says nothing of its opcode; the generation tells a
-/// late completion of an earlier use of the slot from this one (IBTA vol 1 §11.4.2.1 promises only
-/// that the id comes back).
+/// The kind is needed because a failed completion says nothing of its opcode; the generation tells
+/// a late completion of an earlier use of the slot from this one (IBTA vol 1 §11.4.2.1 promises
+/// only that the id comes back).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct WrId {
     /// What it does.

@@ -1,4 +1,5 @@
-//! The drain state machine against every row of the table, and against a hostile world drawn from seeds.
+//! The drain state machine against every row of the table, and against a hostile world drawn from
+//! seeds.
 #![allow(clippy::unwrap_used, reason = "a test that finds nothing fails")]
 
 use std::time::Duration;
@@ -158,8 +159,8 @@ impl Dice {
     }
 }
 
-/// What must hold whatever happens: forward only, each object destroyed once and in order, no post and
-/// no move to ERR once the destroy began, and memory only by the proof.
+/// What must hold whatever happens: forward only, each object destroyed once and in order, no post
+/// and no move to ERR once the destroy began, and memory only by the proof.
 fn play(seed: u64) {
     let mut dice = Dice(seed);
     let caps = caps::ALL[usize::try_from(dice.roll(15)).unwrap()];

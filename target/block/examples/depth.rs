@@ -1,5 +1,5 @@
-//! Random 4 KiB reads of a disk at a fixed depth: operations per second, and with `strace -c -f` how
-//! many system calls they take.
+//! Random 4 KiB reads of a disk at a fixed depth: operations per second, and with `strace -c -f`
+//! how many system calls they take.
 //!
 //! `cargo run --release -p block --example depth -- FILE uring|threads DEPTH OPERATIONS`
 //!

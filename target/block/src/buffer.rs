@@ -12,8 +12,8 @@ pub struct FixedRegion(pub u16);
 /// # Safety
 ///
 /// From the moment the value exists until it is dropped:
-/// - `as_mut_ptr()..as_mut_ptr() + len()` is one allocation of initialised bytes, valid for reads and
-///   writes, and neither call ever gives another answer;
+/// - `as_mut_ptr()..as_mut_ptr() + len()` is one allocation of initialised bytes, valid for reads
+///   and writes, and neither call ever gives another answer;
 /// - moving the value does not move the memory or invalidate pointers to it;
 /// - nothing but the value's owner reads or writes that memory: it is exclusively owned;
 /// - if the value is forgotten instead of dropped, the memory stays as it is for ever;
@@ -118,7 +118,7 @@ unsafe impl IoBuf for AlignedBuf {
 pub(crate) fn as_mut_slice<B: IoBuf>(buf: &mut B) -> &mut [u8] {
     let (start, len) = (buf.as_mut_ptr(), buf.len());
     // SAFETY: the contract of `IoBuf`: initialised, valid, exclusively owned bytes; the borrow of
-    // `buf` keeps them so. The one operation that may have it in the kernel is the caller's own, and
-    // it asks only between its steps.
+    // `buf` keeps them so. The one operation that may have it in the kernel is the caller's own,
+    // and it asks only between its steps.
     unsafe { std::slice::from_raw_parts_mut(start, len) }
 }

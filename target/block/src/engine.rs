@@ -18,7 +18,8 @@ use crate::request::{Completion, Refused, Request};
 /// Dropping an engine cancels what is in flight and waits a bounded time; what still does not come
 /// back is leaked on purpose and counted by [`crate::leaked_operations`], never freed.
 pub trait Engine<B: IoBuf> {
-    /// Accepts one operation, which owns its buffer until its completion; `token` comes back with it.
+    /// Accepts one operation, which owns its buffer until its completion; `token` comes back with
+    /// it.
     ///
     /// Tokens are the caller's: they are not interpreted and need not be unique.
     ///
@@ -49,8 +50,8 @@ pub trait Engine<B: IoBuf> {
     /// Becomes readable when completions wait; an eventfd.
     ///
     /// Watch it edge-triggered (as mio does): it is never read by the engine, so a level-triggered
-    /// watch would spin. Take an interrupted sleep (`EINTR`) for an event: a ring's deferred work can
-    /// interrupt it. Disks without system calls (ram, null) don't raise it: see
+    /// watch would spin. Take an interrupted sleep (`EINTR`) for an event: a ring's deferred work
+    /// can interrupt it. Disks without system calls (ram, null) don't raise it: see
     /// [`Engine::has_ready`].
     fn event_fd(&self) -> BorrowedFd<'_>;
 
@@ -61,8 +62,8 @@ pub trait Engine<B: IoBuf> {
     /// io_uring_register`, `IORING_REGISTER_BUFFERS_UPDATE`).
     ///
     /// Any address may be given: nothing is read or written by registering, and an operation that
-    /// uses the region still goes through an [`IoBuf`]. Unregister it before its memory is unmapped,
-    /// or later transfers miss the new memory.
+    /// uses the region still goes through an [`IoBuf`]. Unregister it before its memory is
+    /// unmapped, or later transfers miss the new memory.
     ///
     /// # Errors
     /// [`RegionError`]; operations work without a region, only slower.

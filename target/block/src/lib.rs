@@ -1,9 +1,9 @@
 //! Disks of the target: files, block devices, memory and nothing, over io_uring.
 //!
 //! - [`Disk`] is one opened disk with a fixed geometry, shared by all reactors.
-//! - [`Engine`] carries out operations for one reactor thread: [`UringEngine`] on a ring of its own,
-//!   [`ThreadEngine`] where the kernel or a container refuses io_uring, [`SystemEngine`] whichever
-//!   works here. A simulator can fill the same trait.
+//! - [`Engine`] carries out operations for one reactor thread: [`UringEngine`] on a ring of its
+//!   own, [`ThreadEngine`] where the kernel or a container refuses io_uring, [`SystemEngine`]
+//!   whichever works here. A simulator can fill the same trait.
 //! - An operation owns its buffer ([`IoBuf`]) from `submit` to its [`Completion`].
 //!
 //! What stays true: a buffer the kernel may still touch is never freed, reused or handed out. There

@@ -46,8 +46,8 @@ pub const DROP_PATIENCE_MS: u64 = 4_000;
 
 /// How long opening a disk waits for its last user to let go (milliseconds).
 ///
-/// The kernel closes the rings of a process that was killed some time after it, and a daemon that is
-/// restarted at once would find its own disks in use.
+/// The kernel closes the rings of a process that was killed some time after it, and a daemon that
+/// is restarted at once would find its own disks in use.
 pub const IN_USE_PATIENCE_MS: u64 = 1_000;
 
 /// How often it looks in that time (milliseconds).

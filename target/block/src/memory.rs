@@ -1,10 +1,11 @@
 //! The memory of a ram disk, and the zeroes that are written where nothing better is there.
 //!
-//! A ram disk is shared by all reactors and two hosts may write the same block at once. Plain copies
-//! would then be a data race, which Rust forbids, and a lock has no place on this path. So every
-//! access to the disk's memory is a relaxed atomic access of 8 bytes (each block starts at a multiple
-//! of 512), and only the caller's buffer, which is exclusively owned, is a slice. Concurrent writes
-//! to one block from two reactors may thus leave a mix of both, in units of 8 bytes.
+//! A ram disk is shared by all reactors and two hosts may write the same block at once. Plain
+//! copies would then be a data race, which Rust forbids, and a lock has no place on this path. So
+//! every access to the disk's memory is a relaxed atomic access of 8 bytes (each block starts at a
+//! multiple of 512), and only the caller's buffer, which is exclusively owned, is a slice.
+//! Concurrent writes to one block from two reactors may thus leave a mix of both, in units of 8
+//! bytes.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -41,7 +42,8 @@ impl Memory {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         let protection = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: a new anonymous mapping at an address of the kernel's choice touches nothing else.
+        // SAFETY: a new anonymous mapping at an address of the kernel's choice touches nothing
+        // else.
         let mapped =
             unsafe { mmap_anonymous(std::ptr::null_mut(), len, protection, MapFlags::PRIVATE) }?;
         let start = NonNull::new(mapped.cast::<u8>()).ok_or(io::ErrorKind::OutOfMemory)?;
@@ -103,8 +105,8 @@ impl Memory {
 
     fn give_back(&self, at: usize, len: usize) -> io::Result<()> {
         let words = self.words(at, len);
-        // SAFETY: the range is ours, page-aligned and mapped; afterwards it is mapped still and reads
-        // as zeroes (`man madvise`, MADV_DONTNEED on a private anonymous mapping).
+        // SAFETY: the range is ours, page-aligned and mapped; afterwards it is mapped still and
+        // reads as zeroes (`man madvise`, MADV_DONTNEED on a private anonymous mapping).
         unsafe { madvise(words.as_ptr().cast_mut().cast(), len, Advice::LinuxDontNeed) }?;
         Ok(())
     }
@@ -123,7 +125,8 @@ impl std::fmt::Debug for Memory {
     }
 }
 
-/// [`limits::ZERO_REGION_BYTES`] zeroes that live as long as the process, page-aligned, never written.
+/// [`limits::ZERO_REGION_BYTES`] zeroes that live as long as the process, page-aligned, never
+/// written.
 ///
 /// `None` when the system had no room to map them.
 pub(crate) fn zero_region() -> Option<*const u8> {

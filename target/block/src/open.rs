@@ -52,7 +52,8 @@ fn in_memory(spec: &DiskSpec, block_size: u32, block_count: u64) -> Geometry {
     Geometry { block_size, physical_block_size: block_size, block_count, features }
 }
 
-/// The block size in force and the whole blocks in `size_bytes`, with a note if bytes are left over.
+/// The block size in force and the whole blocks in `size_bytes`, with a note if bytes are left
+/// over.
 ///
 /// `smallest` is the device's own logical block (bytes), 512 where there is none.
 fn cut_to_blocks(

@@ -1,8 +1,8 @@
 //! One operation from its request to its answer, as steps that any engine can carry out.
 //!
 //! An engine asks for the next [`Step`], carries it out by a ring or by system calls, and tells the
-//! result to `advance`. What is short, interrupted or not supported is dealt with here, so that both
-//! engines behave alike.
+//! result to `advance`. What is short, interrupted or not supported is dealt with here, so that
+//! both engines behave alike.
 
 #[cfg(test)]
 #[allow(unsafe_code, reason = "plays the kernel, which works on raw addresses")]
@@ -130,8 +130,8 @@ impl<B: IoBuf> Operation<B> {
         }
     }
 
-    /// The answer, where the request alone or a disk in memory gives it; `None` if the kernel has to
-    /// be asked.
+    /// The answer, where the request alone or a disk in memory gives it; `None` if the kernel has
+    /// to be asked.
     pub(crate) fn answer_at_once(&mut self, disk: &Disk) -> Option<Outcome> {
         if let Err(error) = self.check(disk) {
             return Some(Err(error));

@@ -57,7 +57,8 @@ pub struct Completion<B> {
     pub token: u64,
     /// The buffer of a read or write.
     pub buf: Option<B>,
-    /// Whether all of it was done; after an error a read's buffer has undefined (but owned) content.
+    /// Whether all of it was done; after an error a read's buffer has undefined (but owned)
+    /// content.
     pub result: Result<(), IoError>,
 }
 

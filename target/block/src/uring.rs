@@ -1,12 +1,14 @@
 //! An engine on an io_uring of its own.
 //!
-//! One ring, one thread. Requests become submission entries in `submit`, enter the kernel together in
+//! One ring, one thread. Requests become submission entries in `submit`, enter the kernel together
+//! in
 //! `flush_submissions`, and come back in `poll`; several steps of one operation follow one another
 //! (`operation.rs`), so that each operation has at most one entry in the kernel at any time.
 //!
-//! QUIRK(io_uring with DEFER_TASKRUN): completions appear only after the ring's own thread has entered
-//! the kernel; until then the ring shows only a flag (IORING_SQ_TASKRUN), and its own descriptor in
-//! epoll may not wake anyone. Hence the registered eventfd, and `has_ready` that looks at the flag.
+//! QUIRK(io_uring with DEFER_TASKRUN): completions appear only after the ring's own thread has
+//! entered the kernel; until then the ring shows only a flag (IORING_SQ_TASKRUN), and its own
+//! descriptor in epoll may not wake anyone. Hence the registered eventfd, and `has_ready` that
+//! looks at the flag.
 
 mod discard;
 #[allow(unsafe_code, reason = "the ring: its registrations and submission entries")]
@@ -343,8 +345,8 @@ impl<B: IoBuf> Drop for UringEngine<B> {
         let leaked = self.slots.forget_all();
         crate::count_leaked(leaked);
         if leaked == 0 {
-            // The kernel takes a closed ring apart later, in its own time, and would keep disks open
-            // and locked until then.
+            // The kernel takes a closed ring apart later, in its own time, and would keep disks
+            // open and locked until then.
             self.kernel.unregister_all();
         }
     }

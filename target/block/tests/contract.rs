@@ -1,4 +1,5 @@
-//! What every engine promises beside the data: bounds, errors, buffers back, nothing lost at the end.
+//! What every engine promises beside the data: bounds, errors, buffers back, nothing lost at the
+//! end.
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod bed;

@@ -1,8 +1,8 @@
 //! Operations that the kernel doesn't give back: their memory is leaked on purpose, never freed.
 //!
-//! The disk is a file on a frozen file system (`fsfreeze`): a write to it waits in the kernel until the
-//! thaw, and can't be cancelled. After the thaw the kernel still reads the buffers of an engine that is
-//! gone, so what it stores shows whether their memory was left alone.
+//! The disk is a file on a frozen file system (`fsfreeze`): a write to it waits in the kernel until
+//! the thaw, and can't be cancelled. After the thaw the kernel still reads the buffers of an engine
+//! that is gone, so what it stores shows whether their memory was left alone.
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod bed;

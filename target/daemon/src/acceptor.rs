@@ -1,5 +1,5 @@
-//! The one thread that reads the connection manager: it listens, hands each request to a reactor, and
-//! passes devices' asynchronous events on.
+//! The one thread that reads the connection manager: it listens, hands each request to a reactor,
+//! and passes devices' asynchronous events on.
 //!
 //! Events are copied and acknowledged before anything is done with them, and nothing here waits for
 //! a connection, so no connection waits for another one. It starts without any RDMA device: a
@@ -329,7 +329,8 @@ impl<S: Stack> Acceptor<S> {
                 }
                 Ok(None) => return true,
                 Err(error) => {
-                    tracing::warn!(device = device.name(), %error, "the device's event file failed");
+                    let device = device.name();
+                    tracing::warn!(device, %error, "the device's event file failed");
                     return false;
                 }
             }

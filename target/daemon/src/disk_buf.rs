@@ -8,9 +8,9 @@ use transport::pool::Buf;
 #[derive(Debug)]
 pub struct DiskBuf(pub Buf);
 
-// SAFETY: a `Buf` is one piece of a mapped region, reached only through the value; moving it moves no
-// memory, its address and length don't change while the value lies in an operation, and forgetting
-// it keeps its pool, and so the mapping, for ever.
+// SAFETY: a `Buf` is one piece of a mapped region, reached only through the value; moving it moves
+// no memory, its address and length don't change while the value lies in an operation, and
+// forgetting it keeps its pool, and so the mapping, for ever.
 unsafe impl IoBuf for DiskBuf {
     fn as_mut_ptr(&mut self) -> *mut u8 {
         self.0.addr().as_ptr()

@@ -21,11 +21,15 @@ impl Drains {
         let ms = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
         let to_destroy_ms = report.to_destroy.map_or(0, ms);
         let quarantined = report.end == State::Quarantined;
+        let provider = report.provider;
         if quarantined || report.flush_deadline_met {
-            tracing::warn!(%peer, %qid, provider = report.provider, to_destroy_ms, times = ?report.times,
-                stale = report.stale, "drained late: {report}");
+            let (times, stale) = (&report.times, report.stale);
+            tracing::warn!(
+                %peer, %qid, provider, to_destroy_ms, ?times, stale,
+                "drained late: {report}"
+            );
         } else {
-            tracing::info!(%peer, %qid, provider = report.provider, to_destroy_ms, "drained: {report}");
+            tracing::info!(%peer, %qid, provider, to_destroy_ms, "drained: {report}");
         }
         let mut drains = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         drains.closed += 1;

@@ -1,4 +1,5 @@
-//! Messages between threads. A message carries slots and generations, never pointers into a reactor.
+//! Messages between threads. A message carries slots and generations, never pointers into a
+//! reactor.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

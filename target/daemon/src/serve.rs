@@ -170,8 +170,8 @@ impl Running {
                 Ok(Err(error)) => anyhow::bail!(error),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
                     anyhow::bail!(
-                        "connections were still closing {} s after the signal; ending without them: \
-                         the kernel releases what they hold",
+                        "connections were still closing {} s after the signal; ending without \
+                         them: the kernel releases what they hold",
                         SHUTDOWN_TIMEOUT.as_secs()
                     );
                 }

@@ -1,8 +1,8 @@
 //! What an operator can see of a running daemon, as plain data.
 //!
-//! These are the JSON of `sluice status -o json` and of the control socket. Names are stable: fields
-//! are added, never renamed or given another meaning. A field that an older daemon does not send
-//! reads as its default, one that a newer daemon sends is ignored. Units are in the names.
+//! These are the JSON of `sluice status -o json` and of the control socket. Names are stable:
+//! fields are added, never renamed or given another meaning. A field that an older daemon does not
+//! send reads as its default, one that a newer daemon sends is ignored. Units are in the names.
 
 use std::fmt;
 use std::path::Path;

@@ -26,8 +26,8 @@ const SUBTYPE_CURRENT: u8 = 3;
 const TRTYPE_RDMA: u8 = 1;
 const ADRFAM_IPV4: u8 = 1;
 const ADRFAM_IPV6: u8 = 2;
-/// A secure channel is not specified, and SQ flow control may be disabled. (nvme-cli 2.3 knows no name
-/// for "not required" together with the latter.)
+/// A secure channel is not specified, and SQ flow control may be disabled. (nvme-cli 2.3 knows no
+/// name for "not required" together with the latter.)
 const TREQ: u8 = 1 << 2;
 const CNTLID_DYNAMIC: u16 = 0xffff;
 /// Explicit persistent connections are supported.

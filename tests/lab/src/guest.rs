@@ -140,9 +140,10 @@ impl Machine {
 
 fn accel_arguments(accel: Accel) -> &'static [&'static str] {
     match accel {
-        // Five-level page tables (la57) only cost time. QUIRK(QEMU 7.2): two of about fifteen guests
-        // died in or behind the slab allocator with a kernel pointer's bits in EFLAGS (3d622202
-        // beside RDI ..3d622200), which points at its cmpxchg16b (cx16); none of five without.
+        // Five-level page tables (la57) only cost time. QUIRK(QEMU 7.2): two of about fifteen
+        // guests died in or behind the slab allocator with a kernel pointer's bits in EFLAGS
+        // (3d622202 beside RDI ..3d622200), which points at its cmpxchg16b (cx16); none of five
+        // without.
         Accel::Tcg => &["-accel", "tcg,thread=multi", "-cpu", "max,la57=off,cx16=off"],
         Accel::Kvm => &["-accel", "kvm", "-cpu", "host"],
         Accel::Icount => &[

@@ -23,8 +23,9 @@ pub(super) struct Job<B> {
     pub(super) disk: Arc<Disk>,
 }
 
-// SAFETY: `IoBuf` lets another thread use the memory; a worker never drops an operation or its buffer:
-// they go back to the engine's thread in `done`, or are forgotten, also by a panic (`carry_out`).
+// SAFETY: `IoBuf` lets another thread use the memory; a worker never drops an operation or its
+// buffer: they go back to the engine's thread in `done`, or are forgotten, also by a panic
+// (`carry_out`).
 #[allow(unsafe_code, reason = "buffers need not be Send: see IoBuf")]
 unsafe impl<B: IoBuf> Send for Job<B> {}
 

@@ -33,8 +33,8 @@ impl DiscardThread {
         Self { jobs: None, answers: Arc::default() }
     }
 
-    /// Hands a discard over; `false` when there is no thread to do it. At most the engine's depth of
-    /// them waits.
+    /// Hands a discard over; `false` when there is no thread to do it. At most the engine's depth
+    /// of them waits.
     pub(super) fn send(
         &mut self,
         event: &OwnedFd,

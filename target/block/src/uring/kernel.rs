@@ -153,8 +153,8 @@ impl Kernel {
             }
             match self.enter(queued) {
                 Ok(count) if count > 0 => {}
-                // Short of memory, or results wait to be taken first: `has_work` stays true, and the
-                // next tick tries again.
+                // Short of memory, or results wait to be taken first: `has_work` stays true, and
+                // the next tick tries again.
                 Ok(_) | Err(_) => return,
             }
         }
@@ -165,8 +165,8 @@ impl Kernel {
             return self.ring.submit();
         };
         let submitter = self.ring.submitter();
-        // SAFETY: submits what `push_entry` queued, whose memory outlives it; waits for nothing, and
-        // there is no argument.
+        // SAFETY: submits what `push_entry` queued, whose memory outlives it; waits for nothing,
+        // and there is no argument.
         unsafe { submitter.enter::<libc::sigset_t>(count, 0, ENTER_GETEVENTS, None) }
     }
 

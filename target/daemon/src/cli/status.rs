@@ -258,7 +258,8 @@ fn drains(drains: &Drains, verbose: bool) -> String {
     );
     if drains.lost_anything() {
         text.push_str(&format!(
-            "  LOST: {} connections quarantined, {} work requests, {} buffers, {} disk operations\n",
+            "  LOST: {} connections quarantined, {} work requests, {} buffers, \
+             {} disk operations\n",
             drains.quarantined,
             drains.work_requests_leaked,
             drains.buffers_leaked,

@@ -58,7 +58,8 @@ impl Claim {
     /// Removes the socket when it is still ours.
     pub(super) fn release(&self) {
         if fs::symlink_metadata(&self.path).is_ok_and(|found| identity(&found) == self.identity) {
-            // Nobody is helped by an error here: the next daemon takes a dead socket for what it is.
+            // Nobody is helped by an error here: the next daemon takes a dead socket for what it
+            // is.
             let _ = fs::remove_file(&self.path);
         }
     }

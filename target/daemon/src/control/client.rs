@@ -111,7 +111,8 @@ impl Client {
     /// # Errors
     /// No answer in time, or one that is not understood.
     pub fn request(mut self, request: &Request) -> Result<Reply, ClientError> {
-        // A refusal may come before all of a request is sent: what counts is whether it can be read.
+        // A refusal may come before all of a request is sent: what counts is whether it can be
+        // read.
         let written = self.stream.write_all(&request.to_line());
         let line = match (self.read_line(), written) {
             (Ok(line), _) => line,

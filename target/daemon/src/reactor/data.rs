@@ -29,7 +29,8 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
             DiskOp::Write { disk, extent, from: HostData::InCapsule { offset, len }, fua } => {
                 let Some(mut buf) = data.take() else { return self.abandon(c, permit) };
                 let (start, len) = (offset as usize, len as usize);
-                // Linux sends offset 0; anything else is moved to the page's start, which a disk needs.
+                // Linux sends offset 0; anything else is moved to the page's start, which a disk
+                // needs.
                 if start != 0 {
                     buf.as_mut_slice().copy_within(start..start + len, 0);
                 }

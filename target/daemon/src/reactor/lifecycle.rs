@@ -85,7 +85,7 @@ where
             peer,
             local: request.local,
             ticket,
-            since: self.now,
+            live_since: None,
             watched: false,
             closing: false,
             touched: false,
@@ -320,6 +320,9 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
             return;
         }
         let conn = &mut self.conns[c];
+        if conn.transport.state() == State::Live {
+            conn.live_since.get_or_insert(self.now);
+        }
         let handshake = conn.handshake_deadline(self.shared.settings.handshake);
         let deadline = conn.transport.timeout().map(|at| at.0).into_iter().chain(handshake).min();
         let target = Target::Connection(c, conn.generation);

@@ -128,8 +128,8 @@ where
         }
     }
 
-    /// Something became readable; `now` is after the wait, which may have been a long one: deadlines
-    /// that begin here count from it.
+    /// Something became readable; `now` is after the wait, which may have been a long one:
+    /// deadlines that begin here count from it.
     pub fn readable(&mut self, source: Source, now: Duration) {
         self.now = now;
         match source {

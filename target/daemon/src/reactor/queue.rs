@@ -44,7 +44,9 @@ pub(crate) struct Conn<S: Stack> {
     pub(crate) peer: SocketAddr,
     pub(crate) local: SocketAddr,
     pub(crate) ticket: Ticket,
-    pub(crate) since: Duration,
+    /// When it was established, from which the time for its Connect command runs: opening a lane
+    /// before that may take a while.
+    pub(crate) live_since: Option<Duration>,
     /// The CM id's channel is watched.
     pub(crate) watched: bool,
     /// What has to be done once at the beginning of the end was done.
@@ -93,7 +95,9 @@ impl<S: Stack> Conn<S> {
 impl<S: Stack> Conn<S> {
     /// When a Connect command must have been granted.
     pub(crate) fn handshake_deadline(&self, handshake: Duration) -> Option<Duration> {
-        (self.role == Role::Fresh && !self.is_ending()).then(|| self.since + handshake)
+        self.live_since
+            .filter(|_| self.role == Role::Fresh && !self.is_ending())
+            .map(|at| at + handshake)
     }
 
     /// Commands that the close waits for: in an orderly one all that will still be answered, later

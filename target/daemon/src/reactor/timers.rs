@@ -1,4 +1,5 @@
-//! When to look at what again. Deadlines only ever get an earlier entry; late ones are looked at in vain.
+//! When to look at what again. Deadlines only ever get an earlier entry; late ones are looked at in
+//! vain.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
