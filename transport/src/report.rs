@@ -91,13 +91,6 @@ impl DrainReport {
             leaked: s.leaked + r.leaked,
         }
     }
-
-    /// Every work request is accounted for and none was given up.
-    #[must_use]
-    pub fn balanced(&self) -> bool {
-        let total = self.total();
-        total.in_flight() == 0 && total.leaked == 0
-    }
 }
 
 impl fmt::Display for DrainReport {

@@ -2,9 +2,6 @@
 
 use std::time::Duration;
 
-/// Reactors at most: a token has 8 bits for one.
-pub const REACTORS_MAX: usize = 256;
-
 /// Connection requests that a listener holds while its thread is busy.
 pub const LISTEN_BACKLOG: u32 = 128;
 
@@ -28,9 +25,6 @@ pub const CQ_DEPTH: u32 = 32_768;
 
 /// Registered memory per lane that only Connect and admin commands use, bytes.
 pub const RESERVE_BYTES: usize = 4 << 20;
-
-/// Entries of an admin queue (NVMe over Fabrics: 32 at least).
-pub const ADMIN_DEPTH: u16 = 32;
 
 /// RDMA READs that one connection has outstanding, whatever the device could do.
 pub const READ_DEPTH_MAX: u32 = 16;

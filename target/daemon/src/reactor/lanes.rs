@@ -140,15 +140,11 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
             self.counters.stale_completions += 1;
             return;
         };
-        let Some(conn) = self.conns.get_mut(c) else {
+        if !self.conns.contains(c) {
             self.counters.stale_completions += 1;
             return;
-        };
-        let mut retired = std::mem::take(&mut self.retired);
-        conn.transport.handle_completion(wc, id, &mut retired);
-        self.retired = retired;
-        self.touch(c);
-        self.take_retired(c);
+        }
+        self.drive(c, |transport, _, retired| transport.handle_completion(wc, id, retired));
     }
 
     fn lane_failed(&mut self, index: usize, error: DeviceError) {

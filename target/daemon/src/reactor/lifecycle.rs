@@ -13,6 +13,7 @@ use transport::drain::State;
 use transport::limits::CONNECTIONS_MAX;
 use transport::pool::{Pool, RecvBuf};
 use transport::reaper::{Job, Outcome};
+use transport::time::Now;
 use transport::wr::{Door, Memory, Retired, WrKind};
 
 use crate::clock::transport_now;
@@ -207,30 +208,32 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
         (self.shared.reap)(Job::Refuse { id, private_data }, std::sync::Arc::new(|_| {}));
     }
 
-    /// Closes a connection now.
-    pub(crate) fn close(&mut self, c: usize, cause: Cause) {
+    /// Tells a connection's transport something, and gives back what that retired.
+    pub(crate) fn drive(
+        &mut self,
+        c: usize,
+        tell: impl FnOnce(&mut Connection<S>, Now, &mut Vec<Retired>),
+    ) {
         let now = transport_now(self.now);
         let mut retired = std::mem::take(&mut self.retired);
-        self.conns[c].transport.close(now, cause, &mut retired);
+        tell(&mut self.conns[c].transport, now, &mut retired);
         self.retired = retired;
         self.touch(c);
         self.take_retired(c);
     }
 
+    /// Closes a connection now.
+    pub(crate) fn close(&mut self, c: usize, cause: Cause) {
+        self.drive(c, |transport, now, retired| transport.close(now, cause, retired));
+    }
+
     /// Closes a connection after the responses that are on their way.
     pub(crate) fn finish(&mut self, c: usize, cause: Cause) {
-        let now = transport_now(self.now);
-        let mut retired = std::mem::take(&mut self.retired);
-        let conn = &mut self.conns[c];
-        conn.transport.set_backend(
-            now,
-            u32::try_from(conn.commands.len()).unwrap_or(u32::MAX),
-            &mut retired,
-        );
-        conn.transport.finish(now, cause, &mut retired);
-        self.retired = retired;
-        self.touch(c);
-        self.take_retired(c);
+        let commands = u32::try_from(self.conns[c].commands.len()).unwrap_or(u32::MAX);
+        self.drive(c, |transport, now, retired| {
+            transport.set_backend(now, commands, retired);
+            transport.finish(now, cause, retired);
+        });
     }
 
     /// Gives what left the in-flight table back to where it belongs.
@@ -415,48 +418,30 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
     pub(crate) fn reaped(&mut self, outcome: Outcome) {
         let (Outcome::QpDestroyed { token, .. } | Outcome::IdDestroyed { token }) = &outcome;
         let Some(c) = self.find(Name::from(*token)) else { return };
-        let now = transport_now(self.now);
-        let mut retired = std::mem::take(&mut self.retired);
-        self.conns[c].transport.handle_outcome(now, outcome, &mut retired);
-        self.retired = retired;
-        self.touch(c);
-        self.take_retired(c);
+        self.drive(c, |transport, now, retired| transport.handle_outcome(now, outcome, retired));
     }
 
     /// Reads a connection's CM channel.
     pub(crate) fn cm_event(&mut self, c: usize) {
-        let now = transport_now(self.now);
         loop {
-            let Some(conn) = self.conns.get_mut(c) else { return };
-            if !conn.transport.watches_cm() {
-                return;
-            }
-            let Some(id) = conn.transport.id() else { return };
-            let mut retired = std::mem::take(&mut self.retired);
-            let more = match id.next_event() {
-                Ok(Some(event)) => {
-                    conn.transport.handle_cm_event(now, event, &mut retired);
-                    true
+            let Some(conn) = self.conns.get(c).filter(|x| x.transport.watches_cm()) else { return };
+            match conn.transport.id().map(CmId::next_event) {
+                Some(Ok(Some(event))) => {
+                    self.drive(c, |transport, now, retired| {
+                        transport.handle_cm_event(now, event, retired);
+                    });
                 }
-                Ok(None) => false,
-                Err(error) => {
+                Some(Err(error)) => {
                     tracing::warn!(%error, "a connection's CM channel failed");
-                    conn.transport.close(now, Cause::PeerDisconnected, &mut retired);
-                    false
+                    return self.close(c, Cause::PeerDisconnected);
                 }
-            };
-            self.retired = retired;
-            self.touch(c);
-            self.take_retired(c);
-            if !more {
-                return;
+                Some(Ok(None)) | None => return,
             }
         }
     }
 
     /// A connection's deadline.
     pub(crate) fn connection_due(&mut self, c: usize) {
-        let now = transport_now(self.now);
         let conn = &mut self.conns[c];
         let handshake = conn.handshake_deadline(self.shared.settings.handshake);
         if handshake.is_some_and(|at| self.now >= at) && conn.transport.state() <= State::Live {
@@ -465,10 +450,6 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
             self.close(c, Cause::Idle);
             return;
         }
-        let mut retired = std::mem::take(&mut self.retired);
-        conn.transport.handle_timeout(now, &mut retired);
-        self.retired = retired;
-        self.touch(c);
-        self.take_retired(c);
+        self.drive(c, Connection::handle_timeout);
     }
 }

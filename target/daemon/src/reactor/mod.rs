@@ -240,12 +240,7 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
 
     fn first_message(&mut self, name: Name) {
         let Some(c) = self.find(name) else { return };
-        let now = crate::clock::transport_now(self.now);
-        let mut retired = std::mem::take(&mut self.retired);
-        self.conns[c].transport.established(now, &mut retired);
-        self.retired = retired;
-        self.touch(c);
-        self.take_retired(c);
+        self.drive(c, |transport, now, retired| transport.established(now, retired));
     }
 
     fn close_device(&mut self, instance: u64, cause: Cause) {
