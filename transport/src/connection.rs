@@ -19,7 +19,7 @@ use crate::lane::Lane;
 use crate::pool::{Buf, RecvBuf};
 use crate::proof::{Epoch, QpDestroyed};
 use crate::reaper::{Job, Outcome};
-use crate::report::DrainReport;
+use crate::report::{Destroy, DrainReport};
 use crate::time::Now;
 use crate::wr::{Memory, Retired, WrId, WrKind};
 
@@ -44,6 +44,7 @@ pub struct Connection<S: Stack> {
     /// Causes met inside a completion batch: the batch is finished first.
     met: Causes,
     proof: Option<QpDestroyed>,
+    destroy: Option<Destroy>,
     jobs: VecDeque<Job<S>>,
     finished: bool,
 }
@@ -81,6 +82,7 @@ impl<S: Stack> Connection<S> {
             parked: VecDeque::with_capacity(qp_caps.recv_wr_max as usize),
             met: Causes::default(),
             proof: None,
+            destroy: None,
             jobs: VecDeque::with_capacity(3),
             finished: false,
         })
@@ -291,11 +293,13 @@ impl<S: Stack> Connection<S> {
     /// Takes a reaper's answer.
     pub fn handle_outcome(&mut self, now: Now, outcome: Outcome, out: &mut Vec<Retired>) {
         match outcome {
-            Outcome::QpDestroyed { proof: Ok(proof), .. } => {
+            Outcome::QpDestroyed { proof: Ok(proof), took, .. } => {
+                self.destroy = Some(Destroy { took, failure: None });
                 self.proof = Some(proof);
                 self.input(now, Input::Destroyed(true), out);
             }
-            Outcome::QpDestroyed { proof: Err(failure), .. } => {
+            Outcome::QpDestroyed { proof: Err(failure), took, .. } => {
+                self.destroy = Some(Destroy { took, failure: Some(failure) });
                 tracing::error!(?failure, "a queue pair could not be destroyed");
                 self.input(now, Input::Destroyed(false), out);
             }
@@ -468,7 +472,7 @@ impl<S: Stack> Connection<S> {
     /// The account so far.
     #[must_use]
     pub fn report(&self, now: Now) -> DrainReport {
-        DrainReport::new(now, &self.drain, &self.in_flight)
+        DrainReport::new(now, &self.drain, &self.in_flight, self.destroy)
     }
 }
 

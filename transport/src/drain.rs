@@ -14,6 +14,7 @@
 //! provider: only [`Input::Timeout`] (drain contract L1, L2). The disk is not waited for before it:
 //! nothing is posted from [`State::Closing`] on, so a disk's answer only drops its buffer.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::caps::DrainCaps;
@@ -57,6 +58,22 @@ impl State {
     /// Number of states.
     pub const COUNT: usize = 12;
 
+    /// Every state, in the order in which a close may pass them.
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::Accepting,
+        Self::Live,
+        Self::Quiesce,
+        Self::Linger,
+        Self::Closing,
+        Self::Erroring,
+        Self::Flushing,
+        Self::Destroying,
+        Self::IdClosing,
+        Self::Reclaiming,
+        Self::Dead,
+        Self::Quarantined,
+    ];
+
     /// Its name in reports.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -76,6 +93,72 @@ impl State {
         }
     }
 }
+
+/// What a state waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Awaited {
+    /// ESTABLISHED.
+    Established,
+    /// Responses that were queued, and the disk operations that will queue more.
+    Responses {
+        /// Work requests out on the send queue.
+        sends: u32,
+        /// Disk operations.
+        disk_operations: u32,
+    },
+    /// The peer's turn to close.
+    PeerClose,
+    /// The peer's answer to our FIN.
+    Fin,
+    /// Completions of flushed work requests.
+    Flushes {
+        /// Out on the send queue.
+        sends: u32,
+        /// Out on the receive queue.
+        receives: u32,
+    },
+    /// The reaper that destroys the queue pair.
+    QpDestroyed,
+    /// The reaper that destroys the CM id.
+    IdDestroyed,
+    /// Disk operations that hold memory of this connection.
+    Disk {
+        /// How many.
+        disk_operations: u32,
+    },
+}
+
+impl fmt::Display for Awaited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Established => f.write_str("ESTABLISHED"),
+            Self::Responses { sends, disk_operations } => {
+                write!(f, "{sends} sends and {disk_operations} disk operations")
+            }
+            Self::PeerClose => f.write_str("the peer's close"),
+            Self::Fin => f.write_str("the peer's FIN"),
+            Self::Flushes { sends, receives } => {
+                write!(f, "completions of {sends} sends and {receives} receives")
+            }
+            Self::QpDestroyed => f.write_str("the destroy of the queue pair"),
+            Self::IdDestroyed => f.write_str("the destroy of the CM id"),
+            Self::Disk { disk_operations } => write!(f, "{disk_operations} disk operations"),
+        }
+    }
+}
+
+/// A state that its deadline ended, and what it still waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DeadlineMet {
+    /// The state.
+    pub state: State,
+    /// What had not come.
+    pub awaited: Awaited,
+}
+
+/// Deadlines that one close can meet: Quiesce, Linger, Closing, Flushing; Accepting excludes the
+/// first three.
+pub const DEADLINES_MAX: usize = 4;
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -177,7 +260,7 @@ pub struct Drain {
     send_out: u64,
     recv_out: u64,
     backend: u32,
-    flush_deadline_met: bool,
+    deadlines_met: [Option<DeadlineMet>; DEADLINES_MAX],
 }
 
 impl Drain {
@@ -198,7 +281,7 @@ impl Drain {
             send_out: 0,
             recv_out: 0,
             backend: 0,
-            flush_deadline_met: false,
+            deadlines_met: [None; DEADLINES_MAX],
         };
         drain.entered[State::Accepting as usize] = Some(now);
         drain
@@ -392,7 +475,14 @@ impl Drain {
         Steps::NONE
     }
 
+    fn note_deadline(&mut self) {
+        let met = self.awaited().map(|awaited| DeadlineMet { state: self.state, awaited });
+        let free = self.deadlines_met.iter_mut().find(|place| place.is_none());
+        *free.expect("each state meets its deadline once") = met;
+    }
+
     fn deadline_met(&mut self, now: Now) -> Steps {
+        self.note_deadline();
         match self.state {
             State::Accepting => {
                 self.causes.add(Cause::NotEstablished);
@@ -404,10 +494,7 @@ impl Drain {
                 self.deadline = Some(now + CLOSING_TIMEOUT);
                 Steps::two(Step::StopPosting, Step::Disconnect)
             }
-            State::Flushing => {
-                self.flush_deadline_met = true;
-                self.destroy(now)
-            }
+            State::Flushing => self.destroy(now),
             State::Live
             | State::Erroring
             | State::Destroying
@@ -451,7 +538,35 @@ impl Drain {
     /// The wait for flushed completions ended by its deadline.
     #[must_use]
     pub fn flush_deadline_met(&self) -> bool {
-        self.flush_deadline_met
+        self.deadlines_met().any(|met| met.state == State::Flushing)
+    }
+
+    /// The deadlines that ended a state, in their order.
+    pub fn deadlines_met(&self) -> impl Iterator<Item = DeadlineMet> {
+        self.deadlines_met.into_iter().flatten()
+    }
+
+    /// What the state waits for now; `None` where it waits for nothing.
+    #[must_use]
+    pub fn awaited(&self) -> Option<Awaited> {
+        let count = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+        let disk_operations = self.backend;
+        match self.state {
+            State::Accepting => Some(Awaited::Established),
+            State::Quiesce => {
+                Some(Awaited::Responses { sends: count(self.send_out), disk_operations })
+            }
+            State::Linger => Some(Awaited::PeerClose),
+            State::Closing => Some(Awaited::Fin),
+            State::Flushing => Some(Awaited::Flushes {
+                sends: count(self.send_out),
+                receives: count(self.recv_out),
+            }),
+            State::Destroying => Some(Awaited::QpDestroyed),
+            State::IdClosing => Some(Awaited::IdDestroyed),
+            State::Reclaiming => Some(Awaited::Disk { disk_operations }),
+            State::Live | State::Erroring | State::Dead | State::Quarantined => None,
+        }
     }
 
     /// How often the move to ERR was repeated.
