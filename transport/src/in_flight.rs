@@ -3,13 +3,8 @@
 //! What is posted lies here with its memory, out of everybody's reach, until
 //! a completion (R1), a later completion where the provider keeps order (R2), a refused post (R3)
 //! or the destroyed queue pair (R4) gives it back. A table that is dropped with entries left leaks
-//! them on purpose and counts them: memory that a device may write is never reused.
-//!
-//! ```compile_fail
-//! fn peek(in_flight: &transport::in_flight::InFlight) -> &[u8] {
-//!     in_flight.slots[0].memory.as_slice()
-//! }
-//! ```
+//! them on purpose and counts them: memory that a device may write is never reused. What must not
+//! compile for that to hold is in `tests/compile_fail`.
 
 use std::cell::Cell;
 use std::collections::VecDeque;

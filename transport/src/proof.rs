@@ -25,16 +25,7 @@ impl Epoch {
 /// The queue pair of this epoch was destroyed with success: no device touches its memory any more.
 ///
 /// There is no other way to get one than a destroy that succeeded, and it can be used once.
-///
-/// ```compile_fail
-/// let forged = transport::proof::QpDestroyed { epoch: transport::proof::Epoch::next() };
-/// ```
-///
-/// ```compile_fail
-/// fn twice(proof: transport::proof::QpDestroyed) -> [transport::proof::QpDestroyed; 2] {
-///     [proof.clone(), proof]
-/// }
-/// ```
+/// `tests/compile_fail` holds the compiler to it.
 #[derive(Debug)]
 #[must_use = "memory of the queue pair's work requests waits for this proof"]
 pub struct QpDestroyed {
