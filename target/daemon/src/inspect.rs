@@ -60,6 +60,7 @@ impl<S: Stack> Inspect for Inspector<S> {
         }
         status.counters.allocations = crate::allocations::count();
         status.counters.log_lines_dropped = crate::log::dropped_lines();
+        status.counters.log_lines_suppressed = crate::log::suppressed_lines();
         status
     }
 }

@@ -1,12 +1,16 @@
 //! The log: to stderr, through a thread of its own, so that whoever reads it can't stall a reactor.
 //!
 //! Lines wait in a queue of [`LINES_MAX`]. When it is full they are dropped and counted, and the
-//! next line that gets through is preceded by one that says how many were lost.
+//! next line that gets through is preceded by one that says how many were lost. Before that, what
+//! a peer can provoke is limited at the place that logs it (`rate`).
+
+mod rate;
 
 use std::fmt;
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Write};
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use anyhow::Context as _;
 use sluice_config::schema::{Log, LogFormat};
@@ -15,12 +19,16 @@ use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuild
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::{Format, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
+
+use self::rate::{Limited, RateLimit};
 
 /// Lines that wait for the reader: a storm of some seconds, at about 200 bytes each 800 KiB.
 pub const LINES_MAX: usize = 4096;
 
 static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
+static LIMIT: OnceLock<Arc<RateLimit>> = OnceLock::new();
 
 /// Lines of this process that were dropped, since its start.
 pub fn dropped_lines() -> u64 {
@@ -28,10 +36,26 @@ pub fn dropped_lines() -> u64 {
     u64::try_from(lines).unwrap_or(u64::MAX)
 }
 
-/// Keeps the log's thread; dropping it writes what still waits, for a second at most.
+/// Lines of this process that were not written because their place wrote too many, since its start.
+pub fn suppressed_lines() -> u64 {
+    LIMIT.get().map_or(0, |limit| limit.suppressed())
+}
+
+/// Keeps the log's thread; dropping it says what was suppressed and not told yet, and writes what
+/// still waits, for a second at most.
 #[must_use = "the log ends when this is dropped"]
 pub struct Guard {
+    limit: Arc<RateLimit>,
     _worker: WorkerGuard,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        for (place, lines) in self.limit.take_all_untold() {
+            let (module, line) = (place.target(), place.line());
+            tracing::warn!(lines, module, line, "lines of one place were suppressed");
+        }
+    }
 }
 
 /// Starts the log of the process. A second call fails.
@@ -48,10 +72,13 @@ pub fn init(log: &Log) -> anyhow::Result<Guard> {
         journal: is_journal(&file, std::env::var("JOURNAL_STREAM").ok().as_deref()),
         colours: stderr.is_terminal() && std::env::var_os("NO_COLOR").is_none(),
     };
-    let (dispatch, counter, worker) = build(log.level.as_str(), look, file, LINES_MAX)?;
+    let started = Instant::now();
+    let limit = Arc::new(RateLimit::new(Box::new(move || started.elapsed())));
+    let (dispatch, counter, worker) = build(log.level.as_str(), look, &limit, file, LINES_MAX)?;
     tracing::dispatcher::set_global_default(dispatch).context("there is a log already")?;
     DROPPED.get_or_init(|| counter);
-    Ok(Guard { _worker: worker })
+    LIMIT.get_or_init(|| Arc::clone(&limit));
+    Ok(Guard { limit, _worker: worker })
 }
 
 /// How lines look.
@@ -73,6 +100,7 @@ fn is_journal(stderr: &File, variable: Option<&str>) -> bool {
 fn build<W: Write + Send + 'static>(
     filter: &str,
     look: Look,
+    limit: &Arc<RateLimit>,
     writer: W,
     lines_max: usize,
 ) -> anyhow::Result<(Dispatch, ErrorCounter, WorkerGuard)> {
@@ -86,21 +114,26 @@ fn build<W: Write + Send + 'static>(
         .thread_name("log")
         .finish(reporting);
     let dropped = counter.get_or_init(|| lines.error_counter()).clone();
-    Ok((dispatch(filter, look, lines), dropped, worker))
+    Ok((dispatch(filter, look, limit, lines), dropped, worker))
 }
 
-fn dispatch(filter: EnvFilter, look: Look, lines: NonBlocking) -> Dispatch {
+fn dispatch(filter: EnvFilter, look: Look, limit: &Arc<RateLimit>, lines: NonBlocking) -> Dispatch {
+    let admitted = tracing_subscriber::registry().with(filter).with(Limited(Arc::clone(limit)));
+    let layer = tracing_subscriber::fmt::layer().with_ansi(look.colours).with_writer(lines);
+    let limit = Arc::clone(limit);
     let format = Format::default().with_ansi(look.colours);
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(look.colours)
-        .with_writer(lines);
     match (look.format, look.journal) {
-        (LogFormat::Text, false) => builder.event_format(format).into(),
-        (LogFormat::Text, true) => builder.event_format(Priority(format.without_time())).into(),
-        (LogFormat::Json, false) => builder.json().with_current_span(false).into(),
-        (LogFormat::Json, true) => {
-            builder.json().map_event_format(|json| Priority(json.with_current_span(false))).into()
+        (LogFormat::Text, false) => {
+            admitted.with(layer.event_format(Line { look, limit, inner: format })).into()
+        }
+        (LogFormat::Text, true) => {
+            let inner = format.without_time();
+            admitted.with(layer.event_format(Line { look, limit, inner })).into()
+        }
+        (LogFormat::Json, _) => {
+            let line = |inner| Line { look, limit, inner };
+            let layer = layer.json().with_current_span(false);
+            admitted.with(layer.map_event_format(line)).into()
         }
     }
 }
@@ -115,10 +148,30 @@ fn priority(level: Level) -> u8 {
     }
 }
 
-/// Puts `<N>` before a line, which the journal takes for its priority. sd-daemon(3).
-struct Priority<F>(F);
+/// A line of our own between those of events.
+fn notice(look: Look, level: Level, lines: u64, message: &str) -> String {
+    let priority = if look.journal { format!("<{}>", priority(level)) } else { String::new() };
+    match look.format {
+        LogFormat::Text => format!("{priority}{level:>5} sluice::log: {lines} {message}\n"),
+        LogFormat::Json => {
+            let fields = serde_json::json!({ "message": message, "lines": lines });
+            let level = level.as_str();
+            let line =
+                serde_json::json!({ "level": level, "target": "sluice::log", "fields": fields });
+            format!("{priority}{line}\n")
+        }
+    }
+}
 
-impl<S, N, F> FormatEvent<S, N> for Priority<F>
+/// An event's line: behind `<N>`, which the journal takes for its priority (sd-daemon(3)), and
+/// behind a line that says how many like it were suppressed.
+struct Line<F> {
+    look: Look,
+    limit: Arc<RateLimit>,
+    inner: F,
+}
+
+impl<S, N, F> FormatEvent<S, N> for Line<F>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
@@ -130,8 +183,16 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        write!(writer, "<{}>", priority(*event.metadata().level()))?;
-        self.0.format_event(context, writer, event)
+        let level = *event.metadata().level();
+        let untold = self.limit.take_untold(event.metadata());
+        if untold > 0 {
+            let message = "lines like the next one were suppressed";
+            writer.write_str(&notice(self.look, level, untold, message))?;
+        }
+        if self.look.journal {
+            write!(writer, "<{}>", priority(level))?;
+        }
+        self.inner.format_event(context, writer, event)
     }
 }
 
@@ -149,22 +210,10 @@ impl<W: Write> Reporting<W> {
         if dropped == self.reported {
             return Ok(());
         }
-        let lines = dropped - self.reported;
+        let lines = u64::try_from(dropped - self.reported).unwrap_or(u64::MAX);
         self.reported = dropped;
-        if self.look.journal {
-            write!(self.inner, "<{}>", priority(Level::WARN))?;
-        }
         let message = "lines of the log were lost: its reader was too slow";
-        match self.look.format {
-            LogFormat::Text => writeln!(self.inner, "WARN sluice::log: {lines} {message}"),
-            LogFormat::Json => {
-                let fields = serde_json::json!({ "message": message, "lines": lines });
-                let line = serde_json::json!(
-                    { "level": "WARN", "target": "sluice::log", "fields": fields }
-                );
-                writeln!(self.inner, "{line}")
-            }
-        }
+        self.inner.write_all(notice(self.look, Level::WARN, lines, message).as_bytes())
     }
 }
 
@@ -214,10 +263,24 @@ mod tests {
         (Stalled { go, taken: Arc::clone(&taken) }, release, taken)
     }
 
+    /// A limit whose clock stands still.
+    fn limit() -> Arc<RateLimit> {
+        Arc::new(RateLimit::new(Box::new(|| Duration::ZERO)))
+    }
+
     fn lines_of(look: Look, filter: &str, log: impl FnOnce()) -> Vec<String> {
+        lines_with(&limit(), look, filter, log)
+    }
+
+    fn lines_with(
+        limit: &Arc<RateLimit>,
+        look: Look,
+        filter: &str,
+        log: impl FnOnce(),
+    ) -> Vec<String> {
         let (reader, release, taken) = stalled();
         drop(release);
-        let (dispatch, _, worker) = build(filter, look, reader, LINES_MAX).unwrap();
+        let (dispatch, _, worker) = build(filter, look, limit, reader, LINES_MAX).unwrap();
         tracing::dispatcher::with_default(&dispatch, log);
         drop(dispatch);
         drop(worker);
@@ -228,7 +291,7 @@ mod tests {
     #[test]
     fn a_stalled_reader_costs_lines_and_not_time_and_the_loss_is_told() {
         let (reader, release, taken) = stalled();
-        let (dispatch, dropped, worker) = build("info", TEXT, reader, 8).unwrap();
+        let (dispatch, dropped, worker) = build("info", TEXT, &limit(), reader, 8).unwrap();
         let began = Instant::now();
         tracing::dispatcher::with_default(&dispatch, || {
             for line in 0..1000 {
@@ -243,7 +306,7 @@ mod tests {
         let told: usize = text
             .lines()
             .filter(|line| line.contains("were lost"))
-            .map(|line| line.split(' ').nth(2).unwrap().parse::<usize>().unwrap())
+            .map(|line| line.trim_start().split(' ').nth(2).unwrap().parse::<usize>().unwrap())
             .sum();
         assert_eq!(told, dropped.dropped_lines(), "{text}");
         assert_eq!(text.lines().filter(|line| line.contains("one of many")).count() + told, 1000);
@@ -276,6 +339,40 @@ mod tests {
         let line: serde_json::Value = serde_json::from_str(&lines[0]).unwrap();
         assert_eq!(line["fields"]["peer"], "192.0.2.1\n{}");
         assert_eq!(line["level"], "WARN");
+    }
+
+    /// A place that writes more than its burst, has its bucket filled, and writes once more.
+    fn storm(look: Look) -> Vec<String> {
+        let clock = Arc::new(Mutex::new(Duration::ZERO));
+        let read = Arc::clone(&clock);
+        let limit = Arc::new(RateLimit::new(Box::new(move || *read.lock().unwrap())));
+        lines_with(&limit, look, "info", || {
+            for round in 0..2 {
+                for _ in 0..[500, 1][round] {
+                    tracing::warn!(target: "sluice::reactor", "refused");
+                }
+                *clock.lock().unwrap() += Duration::from_secs(3600);
+            }
+        })
+    }
+
+    #[test]
+    fn a_place_that_opens_again_says_how_much_it_suppressed() {
+        let burst = usize::try_from(rate::BURST).unwrap();
+        let lines = storm(TEXT);
+        assert_eq!(lines.len(), burst + 2);
+        let told = format!(" WARN sluice::log: {} lines like the next one were", 500 - burst);
+        assert!(lines[burst].starts_with(&told), "{}", lines[burst]);
+        assert!(lines[burst + 1].ends_with("WARN sluice::reactor: refused"));
+
+        let lines = storm(Look { journal: true, ..TEXT });
+        assert!(lines[burst].starts_with("<4> WARN sluice::log: 372 "), "{}", lines[burst]);
+
+        let lines = storm(Look { format: LogFormat::Json, ..TEXT });
+        let told: serde_json::Value = serde_json::from_str(&lines[burst]).unwrap();
+        assert_eq!(told["fields"]["lines"], 500 - burst);
+        let after: serde_json::Value = serde_json::from_str(&lines[burst + 1]).unwrap();
+        assert_eq!(after["fields"]["message"], "refused");
     }
 
     #[test]

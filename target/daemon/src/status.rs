@@ -374,6 +374,8 @@ pub struct Counters {
     pub stale_completions: u64,
     /// Log lines lost because whoever reads the log was too slow.
     pub log_lines_dropped: u64,
+    /// Log lines not written because the same place of the program had written too many.
+    pub log_lines_suppressed: u64,
     /// Allocations of the process so far; only debug builds count them.
     pub allocations: u64,
 }

@@ -292,8 +292,11 @@ fn counters(status: &Status) -> String {
         size(counters.written_bytes),
         counters.disk_errors,
     );
-    if counters.log_lines_dropped > 0 {
-        text.push_str(&format!("Log: {} lines lost\n", counters.log_lines_dropped));
+    if counters.log_lines_dropped + counters.log_lines_suppressed > 0 {
+        text.push_str(&format!(
+            "Log: {} lines lost to a slow reader, {} suppressed\n",
+            counters.log_lines_dropped, counters.log_lines_suppressed
+        ));
     }
     text
 }
