@@ -6,7 +6,7 @@
 //! listener that can't listen yet says why and is tried again.
 
 use std::net::SocketAddr;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -88,7 +88,8 @@ struct Listening<S: Stack> {
 /// The CM thread.
 pub struct Acceptor<S: Stack> {
     parts: AcceptorParts<S>,
-    poll: Poll,
+    /// `None` where nobody waits for events: whoever has it calls [`Acceptor::turn`].
+    poll: Option<Poll>,
     mailbox: Mailbox<()>,
     stack: Option<S>,
     listening: Vec<Listening<S>>,
@@ -106,13 +107,24 @@ impl<S: Stack> Acceptor<S> {
         let waker = Waker::new(poll.registry(), WAKE)?;
         let mailbox = Mailbox::new(Box::new(move || drop(waker.wake())));
         let stop = StopAcceptor(mailbox.sender());
+        Ok((Self::of_parts(parts, Some(poll), mailbox), stop))
+    }
+
+    /// One without a thread, an epoll or a way to stop it but to drop it: its owner says when it
+    /// tries to listen ([`Self::listen_all`]) and when it looks at what there is ([`Self::turn`]).
+    #[must_use]
+    pub fn stepped(parts: AcceptorParts<S>) -> Self {
+        Self::of_parts(parts, None, Mailbox::new(Box::new(|| {})))
+    }
+
+    fn of_parts(parts: AcceptorParts<S>, poll: Option<Poll>, mailbox: Mailbox<()>) -> Self {
         let listening = parts
             .listeners
             .iter()
             .cloned()
             .map(|spec| Listening { spec, listener: None })
             .collect();
-        let acceptor = Self {
+        Self {
             parts,
             poll,
             mailbox,
@@ -120,18 +132,19 @@ impl<S: Stack> Acceptor<S> {
             listening,
             devices: Vec::new(),
             retry: LISTEN_RETRY_FIRST,
-        };
-        Ok((acceptor, stop))
+        }
     }
 
-    /// Runs until it is stopped; `ready` is called once, after the first try to listen.
+    /// Runs until it is stopped; `ready` is called once, after the first try to listen. One that is
+    /// stepped has nothing to wait with and returns at once.
     pub fn run(mut self, ready: impl FnOnce()) {
         let mut events = Events::with_capacity(64);
         self.listen_all();
         ready();
         loop {
             let timeout = self.is_waiting().then_some(self.retry);
-            if let Err(error) = self.poll.poll(&mut events, timeout)
+            let Some(poll) = &mut self.poll else { return };
+            if let Err(error) = poll.poll(&mut events, timeout)
                 && error.kind() != std::io::ErrorKind::Interrupted
             {
                 tracing::error!(%error, "the connection-manager thread can't wait for events");
@@ -141,8 +154,7 @@ impl<S: Stack> Acceptor<S> {
             if self.mailbox.take().is_some() {
                 return;
             }
-            self.read_stack();
-            self.read_devices();
+            self.turn();
             if self.is_waiting() && events.is_empty() {
                 self.retry = (self.retry * 2).min(LISTEN_RETRY_LAST);
                 self.listen_all();
@@ -150,7 +162,15 @@ impl<S: Stack> Acceptor<S> {
         }
     }
 
-    fn is_waiting(&self) -> bool {
+    /// Takes everything that the connection manager and the devices have to say now.
+    pub fn turn(&mut self) {
+        self.read_stack();
+        self.read_devices();
+    }
+
+    /// A listener does not listen: [`Self::listen_all`] is due after a pause.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
         self.listening.iter().any(|l| l.listener.is_none())
     }
 
@@ -171,7 +191,8 @@ impl<S: Stack> Acceptor<S> {
         states[index] = state;
     }
 
-    fn listen_all(&mut self) {
+    /// Tries every listener that does not listen yet.
+    pub fn listen_all(&mut self) {
         if self.stack.is_none()
             && let Err(reason) = self.open_stack()
         {
@@ -201,13 +222,14 @@ impl<S: Stack> Acceptor<S> {
 
     fn open_stack(&mut self) -> Result<(), String> {
         let stack = (self.parts.open)()?;
-        let fd = stack.event_fd().as_raw_fd();
-        let registry = self.poll.registry();
-        registry
-            .register(&mut SourceFd(&fd), STACK, Interest::READABLE)
-            .map_err(|error| format!("epoll: {error}"))?;
+        self.watch(stack.event_fd(), STACK).map_err(|error| format!("epoll: {error}"))?;
         self.stack = Some(stack);
         Ok(())
+    }
+
+    fn watch(&self, fd: BorrowedFd<'_>, token: PollToken) -> std::io::Result<()> {
+        let Some(poll) = &self.poll else { return Ok(()) };
+        poll.registry().register(&mut SourceFd(&fd.as_raw_fd()), token, Interest::READABLE)
     }
 
     fn read_stack(&mut self) {
@@ -280,11 +302,8 @@ impl<S: Stack> Acceptor<S> {
         if self.devices.iter().any(|d| d.instance() == device.instance()) {
             return;
         }
-        let fd = device.async_fd().as_raw_fd();
         let token = PollToken(DEVICES + self.devices.len());
-        if let Err(error) =
-            self.poll.registry().register(&mut SourceFd(&fd), token, Interest::READABLE)
-        {
+        if let Err(error) = self.watch(device.async_fd(), token) {
             tracing::warn!(device = device.name(), %error, "can't watch the device's events");
         }
         self.devices.push(device.clone());
@@ -346,7 +365,9 @@ impl<S: Stack> Acceptor<S> {
     fn forget_device(&mut self, index: usize) {
         let device = self.devices.swap_remove(index);
         let fd = device.async_fd().as_raw_fd();
-        drop(self.poll.registry().deregister(&mut SourceFd(&fd)));
+        if let Some(poll) = &self.poll {
+            drop(poll.registry().deregister(&mut SourceFd(&fd)));
+        }
     }
 }
 

@@ -196,7 +196,7 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
     }
 
     /// Asks every completion queue for an event. What completed before raises none: poll again.
-    pub(crate) fn arm_lanes(&mut self) {
+    pub fn arm_lanes(&mut self) {
         for (_, entry) in &mut self.lanes {
             if entry.armed || entry.silent {
                 continue;

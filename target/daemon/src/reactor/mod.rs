@@ -17,7 +17,7 @@ mod disks;
 mod lanes;
 mod lifecycle;
 mod queue;
-mod report;
+pub mod report;
 mod timers;
 
 use std::collections::VecDeque;

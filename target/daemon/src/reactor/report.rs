@@ -10,7 +10,47 @@ use crate::reactor::queue::{Conn, Role};
 use crate::status;
 use crate::token::Name;
 
+/// What a reactor has in its hands: all zeroes and no lanes' memory in use when nothing is left.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Holdings {
+    /// Connections, closing ones included.
+    pub connections: usize,
+    /// Controllers.
+    pub controllers: usize,
+    /// Disk operations that wait behind orphans, or for room in the engine.
+    pub disk_operations_waiting: usize,
+    /// Memory of each lane.
+    pub lanes: Vec<LaneHoldings>,
+}
+
+/// What is taken of a lane's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LaneHoldings {
+    /// It belongs to one connection.
+    pub private: bool,
+    /// Bytes taken of the pool for I/O.
+    pub data_used_bytes: usize,
+    /// Bytes taken of the reserve for Connect and admin commands.
+    pub reserve_used_bytes: usize,
+}
+
 impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
+    /// What is held now: for whoever runs a reactor itself and wants to know that nothing is left.
+    #[must_use]
+    pub fn holdings(&self) -> Holdings {
+        let lane = |entry: &super::lanes::LaneEntry<S>| LaneHoldings {
+            private: entry.private,
+            data_used_bytes: entry.data.pool.used_bytes(),
+            reserve_used_bytes: entry.reserve.pool.used_bytes(),
+        };
+        Holdings {
+            connections: self.conns.len(),
+            controllers: self.controllers.len(),
+            disk_operations_waiting: self.held_up.len() + self.refused.len(),
+            lanes: self.lanes.iter().map(|(_, entry)| lane(entry)).collect(),
+        }
+    }
+
     /// How things are here.
     pub(crate) fn status(&self) -> ReactorStatus {
         let ending = self.conns.iter().filter(|(_, conn)| conn.is_ending()).count();
