@@ -26,30 +26,39 @@ impl Range {
     }
 }
 
+/// Names an orphan on its disk: two reactors may well use the same token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OrphanId {
+    /// Whose engine has the operation.
+    pub reactor: u8,
+    /// What the reactor calls it.
+    pub token: u64,
+}
+
 /// The orphans of one disk.
 #[derive(Debug, Default)]
 pub struct Orphans {
     /// How many there are: all that the data path looks at while there is none.
     count: AtomicU32,
-    ranges: Mutex<Vec<(u64, Range)>>,
+    ranges: Mutex<Vec<(OrphanId, Range)>>,
 }
 
 impl Orphans {
-    fn lock(&self) -> MutexGuard<'_, Vec<(u64, Range)>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<(OrphanId, Range)>> {
         self.ranges.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A write whose connection ended is still out; `token` names it.
-    pub fn adopt(&self, token: u64, range: Range) {
+    /// A write whose connection ended is still out.
+    pub fn adopt(&self, id: OrphanId, range: Range) {
         let mut ranges = self.lock();
-        ranges.push((token, range));
+        ranges.push((id, range));
         self.count.fetch_add(1, Ordering::Release);
     }
 
     /// The disk answered it.
-    pub fn release(&self, token: u64) {
+    pub fn release(&self, id: OrphanId) {
         let mut ranges = self.lock();
-        if let Some(at) = ranges.iter().position(|(t, _)| *t == token) {
+        if let Some(at) = ranges.iter().position(|(i, _)| *i == id) {
             ranges.swap_remove(at);
             self.count.fetch_sub(1, Ordering::Release);
         }
@@ -67,18 +76,33 @@ impl Orphans {
 mod tests {
     use super::*;
 
+    fn id(reactor: u8, token: u64) -> OrphanId {
+        OrphanId { reactor, token }
+    }
+
     #[test]
     fn only_what_overlaps_waits_and_only_until_the_answer() {
         let orphans = Orphans::default();
         let range = |start, end| Range { start, end };
         assert!(!orphans.hold_up(Range::WHOLE));
-        orphans.adopt(7, range(4096, 8192));
+        orphans.adopt(id(0, 7), range(4096, 8192));
         assert!(orphans.hold_up(range(0, 4097)));
         assert!(orphans.hold_up(range(8191, 9000)));
         assert!(!orphans.hold_up(range(0, 4096)));
         assert!(!orphans.hold_up(range(8192, 9000)));
         assert!(orphans.hold_up(Range::WHOLE));
-        orphans.release(7);
+        orphans.release(id(0, 7));
         assert!(!orphans.hold_up(Range::WHOLE));
+    }
+
+    #[test]
+    fn the_answer_to_one_reactor_leaves_the_orphan_of_another_alone() {
+        let orphans = Orphans::default();
+        let range = |start, end| Range { start, end };
+        orphans.adopt(id(0, 7), range(0, 4096));
+        orphans.adopt(id(1, 7), range(8192, 12288));
+        orphans.release(id(1, 7));
+        assert!(orphans.hold_up(range(0, 1)));
+        assert!(!orphans.hold_up(range(8192, 8193)));
     }
 }

@@ -7,7 +7,7 @@ use transport::device::Stack;
 use transport::pool::Buf;
 
 use crate::disk_buf::DiskBuf;
-use crate::orphans::Range;
+use crate::orphans::{OrphanId, Range};
 use crate::reactor::capsule::remote;
 use crate::reactor::command::{Command, Stage, Work, status_of};
 use crate::reactor::disks::{DiskToken, HeldUp};
@@ -222,7 +222,8 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
         let conn = &mut self.conns[c];
         let Some(command) = conn.commands.get_mut(i) else { return };
         if let Some((disk, _)) = command.changes().filter(|_| conn.closing) {
-            self.shared.disk(disk).orphans.release(done.token);
+            let id = OrphanId { reactor: self.index, token: done.token };
+            self.shared.disk(disk).orphans.release(id);
             self.shared.tell_all_orphan_gone();
         }
         if !conn.transport.is_posting() {

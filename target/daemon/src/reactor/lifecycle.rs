@@ -19,6 +19,7 @@ use transport::wr::{Door, Memory, Retired, WrKind};
 use crate::clock::transport_now;
 use crate::disk_buf::DiskBuf;
 use crate::limits::READ_DEPTH_MAX;
+use crate::orphans::OrphanId;
 use crate::reactor::Reactor;
 use crate::reactor::message::{Incoming, Message};
 use crate::reactor::platform::Source;
@@ -387,7 +388,8 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
                     command: i,
                     generation: conn.generation,
                 };
-                self.shared.disk(disk).orphans.adopt(token.to_raw(), range);
+                let id = OrphanId { reactor: self.index, token: token.to_raw() };
+                self.shared.disk(disk).orphans.adopt(id, range);
             }
         }
     }
