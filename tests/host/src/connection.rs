@@ -14,7 +14,7 @@ use transport::device::{
 use verbs::{ConnectError, ConnectParams, Cq, Id, Mr, Qp, probe};
 use zerocopy::FromBytes;
 
-use crate::limits::{ANSWER_TIMEOUT, CM_TIMEOUT, LOOK, RECVS, SENDS, SILENCE};
+use crate::limits::{ACCEPT_MOMENT, ANSWER_TIMEOUT, CM_TIMEOUT, LOOK, RECVS, SENDS, SILENCE};
 use crate::memory::{BYTES, LONG_AT, Memory, RECV_AT, RECV_BYTES, SEND_AT, SEND_BYTES};
 
 /// Ids of receives; those of sends are below.
@@ -78,7 +78,14 @@ impl Connection {
     pub(crate) fn open(target: SocketAddr, private_data: &[u8]) -> Result<Opened> {
         let mut this = Self::prepare(target)?;
         match this.request(private_data, CM_TIMEOUT) {
-            Ok(()) => Ok(Opened::Yes(Box::new(this))),
+            Ok(()) => {
+                if this.iwarp {
+                    // QUIRK(siw): siw_accept answers the peer before it takes the socket over; a
+                    // first message that comes in between is not looked at until a second comes.
+                    sleep(ACCEPT_MOMENT);
+                }
+                Ok(Opened::Yes(Box::new(this)))
+            }
             Err(ConnectError::Rejected { private_data, .. }) => {
                 this.destroy()?;
                 let code = private_data.get(2..4).context("a rejection without private data")?;

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 /// A step of the connection manager.
 pub(crate) const CM_TIMEOUT: Duration = Duration::from_secs(20);
+/// Between a connection's establishment on iWARP and its first message: what the target's siw needs
+/// at most to take its socket over.
+pub(crate) const ACCEPT_MOMENT: Duration = Duration::from_millis(50);
 /// An answer, or the end of a connection. A busy emulated guest can stand still for seconds.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Silence that is taken as the sign that nothing comes.

@@ -91,13 +91,7 @@ pub(crate) fn run(target: &Target, table: &mut Table) -> Result<()> {
 
 /// Leaves with 64 commands of 64 KiB on their way.
 fn io(target: &Target, leave: Leave, opcode: u8) -> Result<()> {
-    // QUIRK(siw): right after a queue pair with READs under way was destroyed, the first message of
-    // a new connection was once not delivered at all: at the target none of 32 receives completed
-    // in 8 s. The second try has to succeed, and the first is shown.
-    let mut live = target.live().or_else(|error| {
-        eprintln!("{error:#}: a second try");
-        target.live()
-    })?;
+    let mut live = target.live()?;
     for cid in 0..64 {
         let data = keyed(&live.io, 64 << 10);
         let lba = u32::from(cid) * 128;
