@@ -307,6 +307,7 @@ mod tests {
             assert!(caps.t_f <= FLUSH_TIMEOUT_MAX, "{}", caps.provider);
             assert!(!caps.signal_all || !caps.sq_in_order, "{}: pick one", caps.provider);
             assert!(caps.sq_in_order || caps.signal_all, "{}: silent work is lost", caps.provider);
+            assert!(caps.sq_in_order || !caps.marker_send, "{}: overtakes", caps.provider);
         }
     }
 }

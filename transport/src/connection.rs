@@ -7,21 +7,24 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use rustix::io::Errno;
+
 use crate::caps::DrainCaps;
 use crate::cause::{Cause, Causes};
 use crate::device::{
     AcceptParams, Accepted, CmEvent, CmId, Device, DeviceError, PostError, QpCaps, QueuePair,
-    RecvDesc, Remote, SendDesc, SendOp, Stack, Token, Wc, WcStatus,
+    RecvDesc, Remote, SendDesc, SendOp, Sge, Stack, Token, Wc, WcStatus,
 };
 use crate::drain::{Drain, Input, State, Step};
 use crate::in_flight::InFlight;
 use crate::lane::Lane;
+use crate::marker::{Method, Posted, Queue};
 use crate::pool::{Buf, RecvBuf};
 use crate::proof::{Epoch, QpDestroyed};
 use crate::reaper::{Job, Outcome};
 use crate::report::{Destroy, DrainReport};
 use crate::time::Now;
-use crate::wr::{Memory, Retired, WrId, WrKind};
+use crate::wr::{IdKind, Memory, Retired, WrId, WrKind};
 
 /// The queues have no room: the caller posted more than it said it would.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +38,9 @@ pub struct Connection<S: Stack> {
     qp: Option<S::Qp>,
     in_flight: InFlight,
     drain: Drain,
+    /// For the marker of the receive queue; put aside at the start, so that a close needs no
+    /// memory.
+    marker: Option<Buf>,
     posting: bool,
     open: bool,
     send_list: Vec<SendDesc>,
@@ -62,9 +68,33 @@ impl<S: Stack> Connection<S> {
         slot: u16,
         qp_caps: QpCaps,
     ) -> Result<Self, (DeviceError, S::Id)> {
-        let qp = match lane.device.create_qp(&id, &lane.pd, &lane.cq, qp_caps, token) {
+        Self::create_with(now, lane, id, token, slot, qp_caps, Method::Accounting)
+    }
+
+    /// The same, to be drained by `method`. Markers take one more place on each queue.
+    ///
+    /// # Errors
+    /// As for [`Self::create`].
+    pub fn create_with(
+        now: Now,
+        lane: &Lane<S>,
+        id: S::Id,
+        token: Token,
+        slot: u16,
+        qp_caps: QpCaps,
+        method: Method,
+    ) -> Result<Self, (DeviceError, S::Id)> {
+        let room = match method {
+            Method::Accounting => qp_caps,
+            Method::Markers => qp_caps.with_markers(),
+        };
+        let qp = match lane.device.create_qp(&id, &lane.pd, &lane.cq, room, token) {
             Ok(qp) => qp,
             Err(error) => return Err((error, id)),
+        };
+        let marker = match method {
+            Method::Accounting => None,
+            Method::Markers => lane.pool().take_slot(),
         };
         let slots = qp_caps.send_wr_max as usize + qp_caps.recv_wr_max as usize;
         let order = lane.caps().sq_in_order;
@@ -74,7 +104,8 @@ impl<S: Stack> Connection<S> {
             id: Some(Arc::new(id)),
             qp: Some(qp),
             in_flight: InFlight::new(Epoch::next(), slot, slots, order, lane.generations()),
-            drain: Drain::new(now, lane.caps()),
+            drain: Drain::with(now, lane.caps(), method),
+            marker,
             posting: true,
             open: false,
             send_list: Vec::with_capacity(qp_caps.send_wr_max as usize),
@@ -217,7 +248,7 @@ impl<S: Stack> Connection<S> {
         }
         match wc.status {
             WcStatus::Success => {
-                if id.kind.is_recv() && self.drain.state() == State::Accepting {
+                if id.kind == IdKind::Work(WrKind::Recv) && self.drain.state() == State::Accepting {
                     self.parked.extend(out.drain(before..));
                 }
             }
@@ -330,7 +361,8 @@ impl<S: Stack> Connection<S> {
         }
     }
 
-    /// Does one step; the move to ERR is the only one that answers at once.
+    /// Does one step; the move to ERR and the markers are the ones that answer at once, and no
+    /// transition asks for both.
     fn take_step(&mut self, step: Step, out: &mut Vec<Retired>) -> Option<Input> {
         match step {
             Step::Open => {
@@ -341,6 +373,12 @@ impl<S: Stack> Connection<S> {
             Step::ModifyToError => {
                 let result = self.qp.as_mut().map_or(Ok(()), QueuePair::modify_to_error);
                 return Some(Input::Modified(result.map_err(|error| error.errno)));
+            }
+            Step::PostMarkers { send, recv } => {
+                let mut post =
+                    |queue, asked: bool| if asked { self.post_marker(queue) } else { Posted::No };
+                let (send, recv) = (post(Queue::Send, send), post(Queue::Recv, recv));
+                return Some(Input::Markers { send, recv });
             }
             Step::Disconnect => {
                 self.jobs.extend(self.id.clone().map(|id| Job::Disconnect { id }));
@@ -362,6 +400,48 @@ impl<S: Stack> Connection<S> {
             Step::Finished => self.finished = true,
         }
         None
+    }
+
+    fn post_marker(&mut self, queue: Queue) -> Posted {
+        let memory = match queue {
+            Queue::Send => None,
+            Queue::Recv => self.marker.take(),
+        };
+        // A pool that had no room at the start leaves the receive queue without a marker.
+        let Some(qp) = self.qp.as_mut().filter(|_| queue == Queue::Send || memory.is_some()) else {
+            return Posted::Refused;
+        };
+        let id = match self.in_flight.admit_marker(queue, memory) {
+            Ok(id) => id,
+            Err(memory) => {
+                self.marker = memory;
+                return Posted::Refused;
+            }
+        };
+        let wr_id = id.to_raw();
+        let none = Sge { addr: 0, len: 0, lkey: 0 };
+        let sge = self.in_flight.marker_memory(queue).map_or(none, Buf::sge);
+        let posted = match queue {
+            Queue::Send => {
+                let op = SendOp::Write(Remote { addr: 0, rkey: 0 });
+                // SAFETY: the request has length 0 and names no memory.
+                unsafe { qp.post_send(&[SendDesc { wr_id, op, sge, signaled: true }]) }
+            }
+            Queue::Recv => {
+                // SAFETY: the entry's memory lies in `in_flight` and leaves it only by a
+                // completion, this refusal, or the destroyed queue pair.
+                unsafe { qp.post_recv(&[RecvDesc { wr_id, sges: [sge, none] }]) }
+            }
+        };
+        match posted {
+            Ok(()) | Err(PostError { accepted: Accepted::Unknown, .. }) => Posted::Accepted,
+            Err(PostError { error, .. }) => {
+                self.marker = self.in_flight.refuse_marker(id).or(self.marker.take());
+                let full = error.errno == Errno::NOMEM.raw_os_error();
+                tracing::debug!(%error, ?queue, full, "a marker was refused");
+                if full { Posted::NoRoom } else { Posted::Refused }
+            }
+        }
     }
 
     fn stop_posting(&mut self, out: &mut Vec<Retired>) {

@@ -187,6 +187,17 @@ pub struct QpCaps {
     pub recv_sge_max: u32,
 }
 
+impl QpCaps {
+    /// With one more place on each queue.
+    pub(crate) fn with_markers(self) -> Self {
+        Self {
+            send_wr_max: self.send_wr_max.saturating_add(1),
+            recv_wr_max: self.recv_wr_max.saturating_add(1),
+            ..self
+        }
+    }
+}
+
 /// Whose event it is: reactor, slot and generation, opaque to the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Token(pub u64);

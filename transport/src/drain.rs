@@ -23,6 +23,7 @@ use crate::limits::{
     CLOSING_TIMEOUT, ESTABLISH_TIMEOUT, FLUSH_POLL_FIRST, FLUSH_POLL_LAST, KICK_INTERVAL,
     LINGER_TIMEOUT, QUIESCE_TIMEOUT,
 };
+use crate::marker::{Method, Posted, Queue};
 use crate::time::Now;
 
 /// Where a connection is in its life.
@@ -171,6 +172,13 @@ pub enum Input {
     Finish(Cause),
     /// What [`Step::ModifyToError`] returned.
     Modified(Result<(), i32>),
+    /// What [`Step::PostMarkers`] came to.
+    Markers {
+        /// On the send queue; [`Posted::No`] where none was asked for.
+        send: Posted,
+        /// On the receive queue, likewise.
+        recv: Posted,
+    },
     /// The completion queue was polled until it was empty; this many work requests are still out.
     Polled {
         /// On the send queue.
@@ -197,6 +205,14 @@ pub enum Step {
     StopPosting,
     /// `ibv_modify_qp` to ERR, at once; answer with [`Input::Modified`].
     ModifyToError,
+    /// Post a marker on these queues, at once; answer with [`Input::Markers`]. The only posts after
+    /// [`Step::StopPosting`].
+    PostMarkers {
+        /// On the send queue.
+        send: bool,
+        /// On the receive queue.
+        recv: bool,
+    },
     /// `rdma_disconnect`, on a reaper thread; nothing waits for it.
     Disconnect,
     /// Stop reading the CM id's channel, give the queue pair to a reaper: [`Input::Destroyed`].
@@ -257,6 +273,9 @@ pub struct Drain {
     next_kick: Option<Now>,
     kicks: u32,
     modified: Option<Result<(), i32>>,
+    method: Method,
+    /// By queue.
+    markers: [Posted; 2],
     send_out: u64,
     recv_out: u64,
     backend: u32,
@@ -264,9 +283,15 @@ pub struct Drain {
 }
 
 impl Drain {
-    /// A connection whose accept is about to be issued.
+    /// A connection whose accept is about to be issued, drained by accounting.
     #[must_use]
     pub fn new(now: Now, caps: &'static DrainCaps) -> Self {
+        Self::with(now, caps, Method::Accounting)
+    }
+
+    /// The same, drained by `method`.
+    #[must_use]
+    pub fn with(now: Now, caps: &'static DrainCaps, method: Method) -> Self {
         let mut drain = Self {
             caps,
             state: State::Accepting,
@@ -278,6 +303,8 @@ impl Drain {
             next_kick: None,
             kicks: 0,
             modified: None,
+            method,
+            markers: [Posted::No; 2],
             send_out: 0,
             recv_out: 0,
             backend: 0,
@@ -303,6 +330,7 @@ impl Drain {
             Input::Close(cause) => self.close(now, cause),
             Input::Finish(cause) => self.finish(now, cause),
             Input::Modified(result) => self.modified(now, result),
+            Input::Markers { send, recv } => self.markers_posted([send, recv]),
             Input::Polled { send_out, recv_out } => {
                 (self.send_out, self.recv_out) = (send_out, recv_out);
                 self.progress(now)
@@ -359,6 +387,9 @@ impl Drain {
         if self.modified.is_none() {
             self.modified = Some(result);
         }
+        if self.state == State::Flushing && result.is_ok() {
+            return self.ask_for_markers();
+        }
         if self.state != State::Erroring {
             return Steps::NONE;
         }
@@ -373,7 +404,36 @@ impl Drain {
             let destroy = self.destroy(now);
             return destroy.into_iter().fold(disconnect, Steps::then);
         }
-        disconnect
+        // Only a queue pair that is known to be in ERR flushes a marker.
+        let markers = if result.is_ok() { self.ask_for_markers() } else { Steps::NONE };
+        markers.into_iter().fold(disconnect, Steps::then)
+    }
+
+    /// A marker on each queue that is not empty and has none yet.
+    fn ask_for_markers(&mut self) -> Steps {
+        let mut ask = |queue: Queue, allowed: bool, out: u64| {
+            let place = &mut self.markers[queue as usize];
+            let wanted = allowed && out > 0 && matches!(place, Posted::No | Posted::NoRoom);
+            if wanted {
+                *place = Posted::Asked;
+            }
+            wanted
+        };
+        if self.method == Method::Accounting {
+            return Steps::NONE;
+        }
+        let send = ask(Queue::Send, self.caps.marker_send, self.send_out);
+        let recv = ask(Queue::Recv, self.caps.marker_recv, self.recv_out);
+        if send || recv { Steps::one(Step::PostMarkers { send, recv }) } else { Steps::NONE }
+    }
+
+    fn markers_posted(&mut self, answers: [Posted; 2]) -> Steps {
+        for (place, answer) in self.markers.iter_mut().zip(answers) {
+            if *place == Posted::Asked {
+                *place = answer;
+            }
+        }
+        Steps::NONE
     }
 
     fn finish(&mut self, now: Now, cause: Cause) -> Steps {
@@ -472,7 +532,7 @@ impl Drain {
             self.kicks += 1;
             return Steps::one(Step::ModifyToError);
         }
-        Steps::NONE
+        if self.markers.contains(&Posted::NoRoom) { self.ask_for_markers() } else { Steps::NONE }
     }
 
     fn note_deadline(&mut self) {
@@ -573,6 +633,18 @@ impl Drain {
     #[must_use]
     pub fn kicks(&self) -> u32 {
         self.kicks
+    }
+
+    /// What became of the marker of a queue.
+    #[must_use]
+    pub fn marker(&self, queue: Queue) -> Posted {
+        self.markers[queue as usize]
+    }
+
+    /// How it learns that a queue is empty.
+    #[must_use]
+    pub fn method(&self) -> Method {
+        self.method
     }
 
     /// The row it follows.

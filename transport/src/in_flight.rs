@@ -13,8 +13,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::device::{Wc, WcStatus};
 use crate::limits::WR_SLOTS_MAX;
+use crate::marker::{Markers, Queue};
+use crate::pool::Buf;
 use crate::proof::{Epoch, QpDestroyed};
-use crate::wr::{Door, Memory, Retired, WrId, WrKind};
+use crate::wr::{Door, IdKind, Memory, Retired, WrId, WrKind};
 
 static LEAKED: AtomicU64 = AtomicU64::new(0);
 
@@ -65,6 +67,7 @@ pub struct InFlight {
     free: Vec<u16>,
     /// Slots of the send queue in the order of their posts; only where the provider keeps it.
     order: VecDeque<(u16, u32)>,
+    markers: Markers,
     generations: Rc<Cell<u32>>,
     send: QueueCounts,
     recv: QueueCounts,
@@ -96,6 +99,7 @@ impl InFlight {
             slots: (0..slots).map(|_| None).collect(),
             free: (0..last).rev().collect(),
             order: VecDeque::with_capacity(if sq_in_order { slots } else { 0 }),
+            markers: Markers::default(),
             generations,
             send: QueueCounts::default(),
             recv: QueueCounts::default(),
@@ -116,14 +120,49 @@ impl InFlight {
         let Some(slot) = self.free.pop() else {
             return Err((memory, context));
         };
-        let generation = self.generations.get();
-        self.generations.set(generation.wrapping_add(1));
+        let generation = self.next_generation();
         self.slots[usize::from(slot)] = Some(Entry { kind, generation, memory, context });
         if self.sq_in_order && !kind.is_recv() {
             self.order.push_back((slot, generation));
         }
         self.counts(kind).posted += 1;
-        Ok(WrId { kind, connection: self.connection, slot, generation })
+        Ok(WrId { kind: IdKind::Work(kind), connection: self.connection, slot, generation })
+    }
+
+    fn next_generation(&self) -> u32 {
+        let generation = self.generations.get();
+        self.generations.set(generation.wrapping_add(1));
+        generation
+    }
+
+    /// Takes a queue's marker in, before its post. It is not counted as a work request.
+    ///
+    /// # Errors
+    /// One is out already: the memory comes back.
+    pub fn admit_marker(&mut self, queue: Queue, memory: Option<Buf>) -> Result<WrId, Option<Buf>> {
+        let generation = self.next_generation();
+        self.markers.admit(queue, generation, memory)?;
+        let kind = IdKind::Marker(queue);
+        Ok(WrId { kind, connection: self.connection, slot: 0, generation })
+    }
+
+    /// The memory of a marker, for building its descriptor only.
+    pub(crate) fn marker_memory(&self, queue: Queue) -> Option<&Buf> {
+        self.markers.memory(queue)
+    }
+
+    /// R3: the device did not take this marker; its memory, to be used for the next attempt.
+    pub fn refuse_marker(&mut self, id: WrId) -> Option<Buf> {
+        match id.kind {
+            IdKind::Marker(queue) => self.markers.take(queue, id.generation).flatten(),
+            IdKind::Work(_) => None,
+        }
+    }
+
+    /// The queue's marker came back as flushed.
+    #[must_use]
+    pub fn marker_flushed(&self, queue: Queue) -> bool {
+        self.markers.flushed(queue)
     }
 
     /// The memory of an admitted work request, for building its descriptor only.
@@ -136,7 +175,14 @@ impl InFlight {
         if kind.is_recv() { &mut self.recv } else { &mut self.send }
     }
 
-    fn remove(&mut self, slot: u16, generation: u32, kind: WrKind) -> Option<Entry> {
+    fn remove(&mut self, id: WrId) -> Option<Entry> {
+        match id.kind {
+            IdKind::Work(kind) => self.remove_slot(id.slot, id.generation, kind),
+            IdKind::Marker(_) => None,
+        }
+    }
+
+    fn remove_slot(&mut self, slot: u16, generation: u32, kind: WrKind) -> Option<Entry> {
         let place = self.slots.get_mut(usize::from(slot))?;
         if place.as_ref().is_none_or(|e| e.generation != generation || e.kind != kind) {
             return None;
@@ -161,19 +207,19 @@ impl InFlight {
     ///
     /// An unknown or stale completion has no effect but a count.
     pub fn complete(&mut self, wc: &Wc, id: WrId, out: &mut Vec<Retired>) {
-        let Some(entry) = self.remove(id.slot, id.generation, id.kind) else {
+        if let IdKind::Marker(queue) = id.kind {
+            return self.complete_marker(wc, queue, id.generation, out);
+        }
+        let Some(entry) = self.remove(id) else {
             self.stale += 1;
             return;
         };
-        if self.sq_in_order && !id.kind.is_recv() {
+        if self.sq_in_order && !entry.kind.is_recv() {
             while let Some((slot, generation)) = self.order.pop_front() {
                 if (slot, generation) == (id.slot, id.generation) {
                     break;
                 }
-                if let Some(older) = self.take_any(slot, generation) {
-                    let retired = self.retire(older, Door::InOrder);
-                    out.push(retired);
-                }
+                self.retire_in_order(slot, generation, out);
             }
         }
         let door = Door::Completed { status: wc.status, byte_len: wc.byte_len };
@@ -181,9 +227,43 @@ impl InFlight {
         out.push(retired);
     }
 
+    fn retire_in_order(&mut self, slot: u16, generation: u32, out: &mut Vec<Retired>) {
+        if let Some(older) = self.take_any(slot, generation) {
+            let retired = self.retire(older, Door::InOrder);
+            out.push(retired);
+        }
+    }
+
+    /// R1 for a marker, and R2 for all of its queue: nothing was posted behind it. Any other
+    /// status than flushed says nothing of the queue in front of it.
+    fn complete_marker(&mut self, wc: &Wc, queue: Queue, generation: u32, out: &mut Vec<Retired>) {
+        let Some(memory) = self.markers.take(queue, generation) else {
+            self.stale += 1;
+            return;
+        };
+        drop(memory);
+        if wc.status != WcStatus::Flushed {
+            return;
+        }
+        self.markers.set_flushed(queue);
+        let recv = queue == Queue::Recv;
+        if !recv {
+            while let Some((slot, generation)) = self.order.pop_front() {
+                self.retire_in_order(slot, generation, out);
+            }
+        }
+        for slot in 0..self.slots.len() {
+            let entry = self.slots[slot].as_ref().filter(|e| e.kind.is_recv() == recv);
+            let mark = entry.map(|e| e.generation).zip(u16::try_from(slot).ok());
+            if let Some((generation, slot)) = mark {
+                self.retire_in_order(slot, generation, out);
+            }
+        }
+    }
+
     /// R3: the device did not take it.
     pub fn refuse(&mut self, id: WrId, out: &mut Vec<Retired>) {
-        if let Some(entry) = self.remove(id.slot, id.generation, id.kind) {
+        if let Some(entry) = self.remove(id) {
             let mark = (id.slot, id.generation);
             if let Some(at) = self.order.iter().rposition(|o| *o == mark) {
                 self.order.remove(at);
@@ -195,7 +275,7 @@ impl InFlight {
 
     fn take_any(&mut self, slot: u16, generation: u32) -> Option<Entry> {
         let kind = self.slots[usize::from(slot)].as_ref()?.kind;
-        self.remove(slot, generation, kind)
+        self.remove_slot(slot, generation, kind)
     }
 
     /// R4: everything left, by the proof that this queue pair is gone.
@@ -219,6 +299,7 @@ impl InFlight {
             }
         }
         self.order.clear();
+        self.markers.reclaim();
         Ok(())
     }
 
@@ -233,9 +314,15 @@ impl InFlight {
         }
         self.send.leaked += send;
         self.recv.leaked += recv;
-        LEAKED.fetch_add(send + recv, Ordering::Relaxed);
-        if send + recv > 0 {
-            tracing::error!(send, recv, "memory that a device may still touch is quarantined");
+        let markers = self.markers.quarantine();
+        LEAKED.fetch_add(send + recv + markers, Ordering::Relaxed);
+        if send + recv + markers > 0 {
+            tracing::error!(
+                send,
+                recv,
+                markers,
+                "memory that a device may still touch is quarantined"
+            );
         }
     }
 
@@ -272,7 +359,7 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        if self.send_out() + self.recv_out() > 0 {
+        if self.send_out() + self.recv_out() > 0 || !self.markers.is_empty() {
             self.quarantine();
         }
     }
@@ -398,6 +485,71 @@ mod tests {
         drop(table);
         assert!(leaked() > before);
         assert_eq!(pool.used_bytes(), 4096, "the memory never comes back");
+    }
+
+    fn marker(table: &mut InFlight, pool: &Pool, queue: Queue) -> WrId {
+        let memory = (queue == Queue::Recv).then(|| pool.take_slot().unwrap());
+        table.admit_marker(queue, memory).unwrap()
+    }
+
+    #[test]
+    fn a_flushed_marker_gives_back_the_rest_of_its_own_queue_and_nothing_else() {
+        for order in [true, false] {
+            for queue in Queue::ALL {
+                let (pool, generations) = (Pool::unregistered(1), Rc::default());
+                let mut table = table(order, 8, &generations);
+                for (context, kind) in [WrKind::Read, WrKind::Recv, WrKind::Write, WrKind::Recv]
+                    .into_iter()
+                    .enumerate()
+                {
+                    post(&mut table, &pool, kind, context as u64);
+                }
+                let id = marker(&mut table, &pool, queue);
+                let out = complete(&mut table, id, WcStatus::Flushed);
+                assert!(out.iter().all(|r| r.door == Door::InOrder));
+                let contexts: Vec<u64> = out.iter().map(|r| r.context).collect();
+                let recv = queue == Queue::Recv;
+                assert_eq!(contexts, if recv { [1, 3] } else { [0, 2] });
+                let left = if recv { (2, 0) } else { (0, 2) };
+                assert_eq!((table.send_out(), table.recv_out()), left);
+                assert!(table.marker_flushed(queue));
+                drop(out);
+                assert!(complete(&mut table, id, WcStatus::Flushed).is_empty(), "stale by now");
+                assert_eq!((table.stale(), pool.used_bytes()), (1, 2 * 4096));
+                table.quarantine();
+            }
+        }
+    }
+
+    #[test]
+    fn a_marker_that_did_not_flush_proves_nothing_of_its_queue() {
+        let (pool, generations) = (Pool::unregistered(1), Rc::default());
+        let mut table = table(true, 4, &generations);
+        post(&mut table, &pool, WrKind::Read, 1);
+        for status in [OK, WcStatus::Error(10)] {
+            let id = marker(&mut table, &pool, Queue::Send);
+            assert!(complete(&mut table, id, status).is_empty());
+        }
+        assert!(table.send_out() == 1 && !table.marker_flushed(Queue::Send));
+        table.quarantine();
+    }
+
+    #[test]
+    fn a_marker_that_is_still_out_keeps_its_memory_from_the_pool() {
+        let (pool, generations) = (Pool::unregistered(1), Rc::default());
+        let mut first = table(true, 4, &generations);
+        let refused = marker(&mut first, &pool, Queue::Recv);
+        assert!(first.refuse_marker(refused).is_some(), "R3 gives it back");
+        assert_eq!(pool.used_bytes(), 0);
+        marker(&mut first, &pool, Queue::Recv);
+        assert!(first.admit_marker(Queue::Recv, None).is_err(), "one a queue");
+        assert!(first.reclaim(QpDestroyed::of(first.epoch()), &mut Vec::new()).is_ok());
+        assert_eq!(pool.used_bytes(), 0, "R4 gives it back");
+        let mut second = table(true, 4, &generations);
+        marker(&mut second, &pool, Queue::Recv);
+        let before = leaked();
+        drop(second);
+        assert!(leaked() > before && pool.used_bytes() > 0, "no door, no memory");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::caps::{self, DrainCaps};
 use crate::device::{CompletionQueue, Device, DeviceError, QpCaps, Stack, Wc};
 use crate::pool::Pool;
 
-/// Completion queue entries kept free for what providers add of their own.
+/// Completion queue entries kept free for each queue pair: one for the marker of each queue.
 const CQ_SPARE: u32 = 2;
 
 /// A reactor's share of a device.

@@ -7,6 +7,7 @@ pub mod drain;
 pub mod in_flight;
 pub mod lane;
 pub mod limits;
+pub mod marker;
 pub mod pool;
 pub mod proof;
 pub mod reaper;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::cause::Causes;
 use crate::drain::{Awaited, DEADLINES_MAX, DeadlineMet, Drain, State};
 use crate::in_flight::{InFlight, QueueCounts};
+use crate::marker::{MarkerFate, Method, Queue};
 use crate::proof::DestroyFailure;
 use crate::time::Now;
 
@@ -31,6 +32,12 @@ pub struct DrainReport {
     pub modified: Option<Result<(), i32>>,
     /// Repeated moves to ERR.
     pub kicks: u32,
+    /// How it learned that a queue is empty.
+    pub method: Method,
+    /// The send queue's marker.
+    pub send_marker: MarkerFate,
+    /// The receive queue's marker.
+    pub recv_marker: MarkerFate,
     /// The wait for flushed completions ended by its deadline, with work requests missing.
     pub flush_deadline_met: bool,
     /// Which states their deadlines ended, and what each still waited for, in their order.
@@ -127,6 +134,10 @@ impl DrainReport {
             .zip(drain.entered(State::Destroying))
             .map(|(began, destroying)| destroying.since(began));
         let mut met = drain.deadlines_met();
+        let marker = |queue| MarkerFate {
+            posted: drain.marker(queue),
+            flushed: in_flight.marker_flushed(queue),
+        };
         Self {
             causes: drain.causes(),
             provider: drain.caps().provider,
@@ -136,6 +147,9 @@ impl DrainReport {
             stale: in_flight.stale(),
             modified: drain.modify_result(),
             kicks: drain.kicks(),
+            method: drain.method(),
+            send_marker: marker(Queue::Send),
+            recv_marker: marker(Queue::Recv),
             flush_deadline_met: drain.flush_deadline_met(),
             deadlines: std::array::from_fn(|_| met.next()),
             awaited: drain.awaited(),

@@ -2,6 +2,7 @@
 //! it.
 
 use crate::device::{RecvDesc, Sge, WcStatus};
+use crate::marker::Queue;
 use crate::pool::{Buf, RecvBuf};
 
 /// What a work request does.
@@ -26,6 +27,37 @@ impl WrKind {
     }
 }
 
+/// What an id stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum IdKind {
+    /// A work request of the protocol above.
+    Work(WrKind),
+    /// The marker of a queue: nobody but the drain ever sees it.
+    Marker(Queue),
+}
+
+impl IdKind {
+    fn to_bits(self) -> u64 {
+        match self {
+            Self::Work(kind) => kind as u64,
+            Self::Marker(Queue::Send) => 5,
+            Self::Marker(Queue::Recv) => 6,
+        }
+    }
+
+    fn from_bits(bits: u64) -> Option<Self> {
+        Some(match bits {
+            1 => Self::Work(WrKind::Recv),
+            2 => Self::Work(WrKind::Send),
+            3 => Self::Work(WrKind::Write),
+            4 => Self::Work(WrKind::Read),
+            5 => Self::Marker(Queue::Send),
+            6 => Self::Marker(Queue::Recv),
+            _ => return None,
+        })
+    }
+}
+
 /// The id of a work request: kind (4 bits), connection (14), slot (14), generation (32).
 ///
 /// The kind is needed because a failed completion says nothing of its opcode; the generation tells
@@ -33,8 +65,8 @@ impl WrKind {
 /// only that the id comes back).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct WrId {
-    /// What it does.
-    pub kind: WrKind,
+    /// What it stands for.
+    pub kind: IdKind,
     /// Slot of the connection in its reactor.
     pub connection: u16,
     /// Slot of the work request in its connection.
@@ -49,7 +81,7 @@ impl WrId {
     /// As the device carries it.
     #[must_use]
     pub fn to_raw(self) -> u64 {
-        (self.kind as u64) << 60
+        self.kind.to_bits() << 60
             | (u64::from(self.connection) & FIELD) << 46
             | (u64::from(self.slot) & FIELD) << 32
             | u64::from(self.generation)
@@ -58,15 +90,8 @@ impl WrId {
     /// From a completion; `None` for an id that nobody here made.
     #[must_use]
     pub fn from_raw(raw: u64) -> Option<Self> {
-        let kind = match raw >> 60 {
-            1 => WrKind::Recv,
-            2 => WrKind::Send,
-            3 => WrKind::Write,
-            4 => WrKind::Read,
-            _ => return None,
-        };
         Some(Self {
-            kind,
+            kind: IdKind::from_bits(raw >> 60)?,
             connection: u16::try_from(raw >> 46 & FIELD).ok()?,
             slot: u16::try_from(raw >> 32 & FIELD).ok()?,
             generation: u32::try_from(raw & u64::from(u32::MAX)).ok()?,
@@ -105,7 +130,8 @@ pub enum Door {
         /// Bytes received (receives that succeeded).
         byte_len: u32,
     },
-    /// R2: a later one of the same send queue completed, and this provider keeps order.
+    /// R2: a later one of the same send queue completed, and this provider keeps order; or the
+    /// marker behind it was flushed.
     InOrder,
     /// R3: the queue refused it, or it was never posted.
     Refused,
@@ -140,7 +166,8 @@ mod tests {
 
     #[test]
     fn an_id_comes_back_as_it_went() {
-        for kind in [WrKind::Recv, WrKind::Send, WrKind::Write, WrKind::Read] {
+        let work = [WrKind::Recv, WrKind::Send, WrKind::Write, WrKind::Read].map(IdKind::Work);
+        for kind in work.into_iter().chain(Queue::ALL.map(IdKind::Marker)) {
             let id = WrId { kind, connection: 16_383, slot: 9_999, generation: 0xDEAD_BEEF };
             assert_eq!(WrId::from_raw(id.to_raw()), Some(id));
         }

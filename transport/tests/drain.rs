@@ -7,7 +7,8 @@ use std::time::Duration;
 use transport::caps::{self, DrainCaps};
 use transport::cause::Cause;
 use transport::drain::{Drain, Input, State, Step};
-use transport::limits::CLOSE_TIMEOUT;
+use transport::limits::{CLOSE_TIMEOUT, FLUSH_POLL_LAST};
+use transport::marker::{Method, Posted, Queue};
 use transport::time::Now;
 
 const LEFT: Input = Input::Polled { send_out: 3, recv_out: 5 };
@@ -132,6 +133,77 @@ fn an_orderly_close_waits_for_responses_and_on_iwarp_for_the_peer() {
     );
 }
 
+fn with_markers(caps: &'static DrainCaps) -> Drain {
+    let mut drain = Drain::with(Now::default(), caps, Method::Markers);
+    steps(&mut drain, Now::default(), Input::Established);
+    steps(&mut drain, Now::default(), LEFT);
+    steps(&mut drain, Now::default(), Input::Close(Cause::PeerDisconnected));
+    drain
+}
+
+fn asked(steps: Vec<Step>) -> Option<(bool, bool)> {
+    steps.into_iter().find_map(|step| match step {
+        Step::PostMarkers { send, recv } => Some((send, recv)),
+        Step::Open
+        | Step::StopPosting
+        | Step::ModifyToError
+        | Step::Disconnect
+        | Step::DestroyQp
+        | Step::Reclaim
+        | Step::DestroyId
+        | Step::Quarantine
+        | Step::Finished => None,
+    })
+}
+
+#[test]
+fn markers_go_out_after_our_own_err_where_the_row_flushes_them_and_nowhere_else() {
+    for caps in caps::ALL {
+        let mut drain = with_markers(caps);
+        let asked = asked(steps(&mut drain, Now::default(), Input::Modified(Ok(()))));
+        let wanted = (caps.marker_send, caps.marker_recv);
+        assert_eq!(asked, Some(wanted).filter(|w| w.0 || w.1), "{}", caps.provider);
+        assert!(!caps.iwarp || asked.is_none(), "{}: a post proves nothing there", caps.provider);
+    }
+}
+
+#[test]
+fn a_queue_pair_that_may_not_be_in_err_and_an_empty_queue_get_no_marker() {
+    let mut drain = with_markers(&caps::MLX5);
+    assert_eq!(asked(steps(&mut drain, Now::default(), Input::Modified(Err(22)))), None);
+    let mut drain = with_markers(&caps::MLX5);
+    steps(&mut drain, Now::default(), Input::Polled { send_out: 0, recv_out: 5 });
+    let after_err = steps(&mut drain, Now::default(), Input::Modified(Ok(())));
+    assert_eq!(asked(after_err), Some((false, true)));
+}
+
+#[test]
+fn a_marker_without_room_is_tried_again_and_one_that_was_answered_is_not() {
+    let mut drain = with_markers(&caps::MLX5);
+    steps(&mut drain, Now::default(), Input::Modified(Ok(())));
+    let full = Input::Markers { send: Posted::NoRoom, recv: Posted::Refused };
+    steps(&mut drain, Now::default(), full);
+    let mut now = Now::default() + FLUSH_POLL_LAST;
+    assert_eq!(asked(steps(&mut drain, now, Input::Timeout)), Some((true, false)));
+    steps(&mut drain, now, Input::Markers { send: Posted::Accepted, recv: Posted::No });
+    assert_eq!(drain.marker(Queue::Recv), Posted::Refused);
+    while drain.state() == State::Flushing {
+        now = drain.timeout().unwrap();
+        assert_eq!(asked(steps(&mut drain, now, Input::Timeout)), None);
+    }
+    assert_eq!(now, Now(caps::MLX5.t_f), "what was accepted and lost moves no deadline");
+}
+
+#[test]
+fn what_the_markers_say_ends_the_flush_as_counting_does() {
+    let mut drain = with_markers(&caps::MLX5);
+    steps(&mut drain, Now::default(), Input::Modified(Ok(())));
+    let accepted = Input::Markers { send: Posted::Accepted, recv: Posted::Accepted };
+    assert_eq!(steps(&mut drain, Now::default(), accepted), []);
+    assert_eq!(steps(&mut drain, Now::default(), NONE_LEFT), [Step::DestroyQp]);
+    assert!(!drain.flush_deadline_met());
+}
+
 /// A small generator: the seed is all that a failure needs.
 struct Dice(u64);
 
@@ -144,7 +216,10 @@ impl Dice {
 
     fn input(&mut self) -> Input {
         let cause = Cause::ALL[usize::try_from(self.roll(18)).unwrap() % Cause::ALL.len()];
-        match self.roll(10) {
+        let posted = [Posted::NoRoom, Posted::Refused, Posted::Accepted];
+        let mut posted = || posted[usize::try_from(self.roll(3)).unwrap()];
+        let (send, recv) = (posted(), posted());
+        match self.roll(11) {
             0 => Input::Established,
             1 => Input::Close(cause),
             2 => Input::Finish(cause),
@@ -154,17 +229,21 @@ impl Dice {
             6 => Input::IdDestroyed,
             7 => NONE_LEFT,
             8 => LEFT,
+            9 => Input::Markers { send, recv },
             _ => Input::Timeout,
         }
     }
 }
 
 /// What must hold whatever happens: forward only, each object destroyed once and in order, no post
-/// and no move to ERR once the destroy began, and memory only by the proof.
+/// and no move to ERR once the destroy began, at most one marker on a queue, and memory only by the
+/// proof.
 fn play(seed: u64) {
     let mut dice = Dice(seed);
     let caps = caps::ALL[usize::try_from(dice.roll(15)).unwrap()];
-    let mut drain = Drain::new(Now::default(), caps);
+    let method = [Method::Accounting, Method::Markers][usize::try_from(dice.roll(2)).unwrap()];
+    let mut drain = Drain::with(Now::default(), caps, method);
+    let mut accepted = [false; 2];
     let mut now = Now::default();
     let mut seen: Vec<Step> = Vec::new();
     let mut proved = false;
@@ -189,11 +268,22 @@ fn play(seed: u64) {
                 Step::Quarantine => assert!(!proved, "{at}"),
                 Step::Open => assert_eq!(count(Step::StopPosting), 0, "{at}"),
                 Step::StopPosting => {}
+                Step::PostMarkers { send, recv } => {
+                    assert!(method == Method::Markers && count(Step::DestroyQp) == 0, "{at}");
+                    assert!(input == Input::Timeout || input == Input::Modified(Ok(())), "{at}");
+                    assert!(count(Step::ModifyToError) > 0, "{at}");
+                    for (asked, accepted) in [send, recv].into_iter().zip(accepted) {
+                        assert!(!(asked && accepted), "a second marker: {at}");
+                    }
+                }
             }
             if matches!(step, Step::ModifyToError | Step::DestroyQp) {
                 assert!(seen.contains(&Step::StopPosting) || step == Step::DestroyQp, "{at}");
             }
             seen.push(step);
+        }
+        for queue in Queue::ALL {
+            accepted[queue as usize] |= drain.marker(queue) == Posted::Accepted;
         }
         assert!(drain.state() >= before, "seed {seed}: went back from {before:?}");
     }
