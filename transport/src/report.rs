@@ -121,7 +121,9 @@ impl fmt::Debug for Times {
 }
 
 impl DrainReport {
-    pub(crate) fn new(
+    /// The account at `now` of a drain and its work requests; `destroy` is the reaper's answer.
+    #[must_use]
+    pub fn new(
         now: Now,
         drain: &Drain,
         in_flight: &InFlight,
