@@ -1,0 +1,67 @@
+//! What two fabrics have in common when they behave alike from here on.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use crate::connection::Conn;
+use crate::queue_pair::{QpModel, Wr};
+use crate::world::World;
+
+fn hash_wr(wr: &Wr, hasher: &mut impl Hasher) {
+    (wr.ordinal, wr.is_read(), wr.is_sink(), wr.signaled, wr.phase, wr.fate).hash(hasher);
+}
+
+fn hash_qp(qp: &QpModel, hasher: &mut impl Hasher) {
+    (qp.state, qp.unseen, qp.error_ours, qp.closing_ours, qp.existence).hash(hasher);
+    for queue in [&qp.send, &qp.recv] {
+        queue.len().hash(hasher);
+        for wr in queue {
+            hash_wr(wr, hasher);
+        }
+    }
+}
+
+fn hash_conn(conn: &Conn, hasher: &mut impl Hasher) {
+    (conn.id_alive, conn.accepted, conn.established, conn.destroy_began).hash(hasher);
+    (conn.destroy_gives_up, conn.crashed, conn.peer, conn.paused).hash(hasher);
+    (conn.messages.len(), conn.peer_receives.len(), &conn.events).hash(hasher);
+}
+
+impl World {
+    /// Addresses, ids and the absolute time are left out: `DefaultHasher::new` has fixed keys, so
+    /// the number is the same in every process.
+    pub(crate) fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        for device in &self.devices {
+            (device.fatal, device.disassociated, device.removed, device.events.len())
+                .hash(&mut hasher);
+        }
+        for qp in &self.qps {
+            hash_qp(qp, &mut hasher);
+        }
+        for conn in &self.conns {
+            hash_conn(conn, &mut hasher);
+        }
+        for cq in &self.cqs {
+            (cq.armed, cq.broken, cq.poisoned, cq.events, cq.last.is_some()).hash(&mut hasher);
+            for entry in &cq.entries {
+                (entry.qp, entry.is_recv, entry.ordinal).hash(&mut hasher);
+                std::mem::discriminant(&entry.wc.status).hash(&mut hasher);
+            }
+        }
+        self.pending.len().hash(&mut hasher);
+        // The order between tracks means nothing, that on one track does.
+        let mut of_pending: Vec<(crate::happening::Track, u64, std::time::Duration)> = self
+            .pending
+            .iter()
+            .map(|p| {
+                let mut what = DefaultHasher::new();
+                p.what.hash(&mut what);
+                (p.track, what.finish(), p.at.since(self.now))
+            })
+            .collect();
+        of_pending.sort_by_key(|(track, _, _)| *track);
+        of_pending.hash(&mut hasher);
+        self.violations().len().hash(&mut hasher);
+        hasher.finish()
+    }
+}
