@@ -13,7 +13,7 @@ use crate::caps::DrainCaps;
 use crate::cause::{Cause, Causes};
 use crate::device::{
     AcceptParams, Accepted, CmEvent, CmId, Device, DeviceError, PostError, QpCaps, QueuePair,
-    RecvDesc, Remote, SendDesc, SendOp, Sge, Stack, Token, Wc, WcStatus,
+    RecvDesc, Remote, SendDesc, SendOp, Sge, SharedReceives, Stack, Token, Wc, WcStatus,
 };
 use crate::drain::{Drain, Input, State, Step};
 use crate::in_flight::InFlight;
@@ -92,20 +92,61 @@ impl<S: Stack> Connection<S> {
             Ok(qp) => qp,
             Err(error) => return Err((error, id)),
         };
-        let marker = match method {
-            Method::Accounting => None,
-            Method::Markers => lane.pool().take_slot(),
+        let drain = Drain::with(now, lane.caps(), method);
+        let mut made = Self::with_qp(lane, id, qp, token, slot, qp_caps, drain);
+        if method == Method::Markers {
+            made.marker = lane.pool().take_slot();
+        }
+        Ok(made)
+    }
+
+    /// The same for a queue pair that takes its receives from `srq`: [`Self::recv`] has no room.
+    /// Completions of shared receives go to their
+    /// [`SharedQueue`](crate::shared_receives::SharedQueue), and here by [`Self::shared_receive`].
+    ///
+    /// # Errors
+    /// As for [`Self::create`].
+    pub fn create_shared(
+        now: Now,
+        lane: &Lane<S>,
+        srq: &<S::Device as SharedReceives<S>>::Srq,
+        id: S::Id,
+        token: Token,
+        slot: u16,
+        qp_caps: QpCaps,
+    ) -> Result<Self, (DeviceError, S::Id)>
+    where
+        S::Device: SharedReceives<S>,
+    {
+        let qp_caps = QpCaps { recv_wr_max: 0, ..qp_caps };
+        let made = lane.device.create_qp_shared(&id, &lane.pd, &lane.cq, srq, qp_caps, token);
+        let qp = match made {
+            Ok(qp) => qp,
+            Err(error) => return Err((error, id)),
         };
+        let drain = Drain::new(now, lane.caps()).with_shared_receives();
+        Ok(Self::with_qp(lane, id, qp, token, slot, qp_caps, drain))
+    }
+
+    fn with_qp(
+        lane: &Lane<S>,
+        id: S::Id,
+        qp: S::Qp,
+        token: Token,
+        slot: u16,
+        qp_caps: QpCaps,
+        drain: Drain,
+    ) -> Self {
         let slots = qp_caps.send_wr_max as usize + qp_caps.recv_wr_max as usize;
         let order = lane.caps().sq_in_order;
-        Ok(Self {
+        Self {
             token,
             qp_caps,
             id: Some(Arc::new(id)),
             qp: Some(qp),
             in_flight: InFlight::new(Epoch::next(), slot, slots, order, lane.generations()),
-            drain: Drain::with(now, lane.caps(), method),
-            marker,
+            drain,
+            marker: None,
             posting: true,
             open: false,
             send_list: Vec::with_capacity(qp_caps.send_wr_max as usize),
@@ -116,7 +157,7 @@ impl<S: Stack> Connection<S> {
             destroy: None,
             jobs: VecDeque::with_capacity(3),
             finished: false,
-        })
+        }
     }
 
     /// Accepts; receives must have been posted and flushed before. A failure begins the close.
@@ -154,6 +195,9 @@ impl<S: Stack> Connection<S> {
     pub fn recv(&mut self, memory: RecvBuf) -> Result<(), NoRoom> {
         if !self.posting {
             return Ok(());
+        }
+        if self.qp_caps.recv_wr_max == 0 {
+            return Err(NoRoom);
         }
         let id = self.admit(WrKind::Recv, Memory::Recv(memory), 0)?;
         let desc = self.in_flight.memory(id).recv_desc(id.to_raw());
@@ -302,6 +346,16 @@ impl<S: Stack> Connection<S> {
     /// The first message, or the provider, says that the connection is up.
     pub fn established(&mut self, now: Now, out: &mut Vec<Retired>) {
         self.input(now, Input::Established, out);
+    }
+
+    /// LAST_WQE_REACHED was raised for this queue pair (shared receives only).
+    pub fn last_wqe_reached(&mut self, now: Now, out: &mut Vec<Retired>) {
+        self.input(now, Input::LastWqeReached, out);
+    }
+
+    /// A shared receive that this queue pair took has completed.
+    pub fn shared_receive(&mut self, now: Now, out: &mut Vec<Retired>) {
+        self.input(now, Input::SharedReceive, out);
     }
 
     /// Closes now. Idempotent; causes add up.

@@ -509,3 +509,59 @@ pub trait QueuePair<S: Stack>: Send {
     /// Its number, for people: numbers are reused.
     fn number(&self) -> u32;
 }
+
+/// A shared receive queue (`man ibv_create_srq`), owned by one thread at a time.
+///
+/// Dropping it neither destroys it nor releases anything, as for a [`QueuePair`].
+///
+/// # Safety
+///
+/// The implementation promises: after [`SharedReceiveQueue::destroy`] returned `Ok`, neither the
+/// device nor the stack reads or writes memory named by a receive of this queue; and after a
+/// completion for a receive was polled, none of them touches that receive's memory.
+pub unsafe trait SharedReceiveQueue: Send + Sized {
+    /// Posts a list with one doorbell.
+    ///
+    /// # Safety
+    /// The memory of every entry stays mapped and is neither read nor written until its completion
+    /// was polled or [`Self::destroy`] returned `Ok`. A destroyed queue pair is not enough.
+    ///
+    /// # Errors
+    /// The list was not taken as a whole.
+    unsafe fn post_recv(&mut self, list: &[RecvDesc]) -> Result<(), PostError>;
+
+    /// `ibv_destroy_srq`. Waits for its events to be acknowledged: reaper only.
+    ///
+    /// # Errors
+    /// Any error means that a device may still touch memory: `EBUSY` when a queue pair that was
+    /// made with it is left. It is never called again.
+    fn destroy(self) -> Result<(), DeviceError>;
+}
+
+/// What a device offers beyond [`Device`] for queue pairs to share their receives.
+pub trait SharedReceives<S: Stack>: Device<S> {
+    /// A shared receive queue.
+    type Srq: SharedReceiveQueue;
+
+    /// Makes a shared receive queue of `depth` receives with `sge_max` entries (1 or 2) each.
+    ///
+    /// # Errors
+    /// The failed call.
+    fn create_srq(&self, pd: &Self::Pd, depth: u32, sge_max: u32)
+    -> Result<Self::Srq, DeviceError>;
+
+    /// As [`Device::create_qp`], for a queue pair that takes its receives from `srq`; of `caps`
+    /// only the send queue counts.
+    ///
+    /// # Errors
+    /// The failed call.
+    fn create_qp_shared(
+        &self,
+        id: &S::Id,
+        pd: &Self::Pd,
+        cq: &S::Cq,
+        srq: &Self::Srq,
+        caps: QpCaps,
+        token: Token,
+    ) -> Result<S::Qp, DeviceError>;
+}

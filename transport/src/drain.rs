@@ -1,27 +1,29 @@
 //! The close of one connection as a state machine without I/O: inputs in, steps out.
 //!
 //! ```text
-//!  Accepting -> Live -> [Quiesce -> Linger -> Closing] -> Erroring -> Flushing -> Destroying
-//!      \________\___________________________________________/            |           |
-//!                                               deadline or all flushed _/           |
-//!                                        Dead <- Reclaiming <- IdClosing <- destroyed /
-//!                                        Quarantined <------- destroy failed ________/
+//!  Accepting -> Live -> [Quiesce -> Linger -> Closing] -> Erroring -> Flushing -> [SrqWait]
+//!      \________\_________________________________________/              \____________\
+//!                                                                                      v
+//!  Dead <- Reclaiming <- IdClosing <- destroyed ------------------------------ Destroying
+//!                      Quarantined <- destroy failed ---------------------------/
 //! ```
 //!
 //! States only move forward. Every input is legal in every state; one that means nothing any more
 //! changes nothing. The destroy of the queue pair is entered within
 //! [`CLOSE_TIMEOUT`](crate::limits::CLOSE_TIMEOUT) of the close and needs no event from peer, CM or
-//! provider: only [`Input::Timeout`] (drain contract L1, L2). The disk is not waited for before it:
-//! nothing is posted from [`State::Closing`] on, so a disk's answer only drops its buffer.
+//! provider: only [`Input::Timeout`] (drain contract L1, L2); with shared receives within
+//! [`CLOSE_TIMEOUT_SHARED`](crate::limits::CLOSE_TIMEOUT_SHARED). The disk is not waited for before
+//! it: nothing is posted from [`State::Closing`] on, markers excepted, so a disk's answer only drops
+//! its buffer.
 
 use std::fmt;
 use std::time::Duration;
 
-use crate::caps::DrainCaps;
+use crate::caps::{DrainCaps, LastWqe};
 use crate::cause::{Cause, Causes};
 use crate::limits::{
     CLOSING_TIMEOUT, ESTABLISH_TIMEOUT, FLUSH_POLL_FIRST, FLUSH_POLL_LAST, KICK_INTERVAL,
-    LINGER_TIMEOUT, QUIESCE_TIMEOUT,
+    LINGER_TIMEOUT, QUIESCE_TIMEOUT, SRQ_GRACE, SRQ_POLL, SRQ_TIMEOUT,
 };
 use crate::marker::{Method, Posted, Queue};
 use crate::time::Now;
@@ -43,6 +45,8 @@ pub enum State {
     Erroring,
     /// Completions of flushed work requests are awaited.
     Flushing,
+    /// Shared receives only: the last one that this queue pair took is awaited.
+    SrqWait,
     /// The queue pair is with the reaper.
     Destroying,
     /// The queue pair is gone, memory is back; the CM id is with the reaper.
@@ -57,7 +61,7 @@ pub enum State {
 
 impl State {
     /// Number of states.
-    pub const COUNT: usize = 12;
+    pub const COUNT: usize = 13;
 
     /// Every state, in the order in which a close may pass them.
     pub const ALL: [Self; Self::COUNT] = [
@@ -68,6 +72,7 @@ impl State {
         Self::Closing,
         Self::Erroring,
         Self::Flushing,
+        Self::SrqWait,
         Self::Destroying,
         Self::IdClosing,
         Self::Reclaiming,
@@ -86,6 +91,7 @@ impl State {
             Self::Closing => "closing",
             Self::Erroring => "erroring",
             Self::Flushing => "flushing",
+            Self::SrqWait => "srq wait",
             Self::Destroying => "destroying",
             Self::IdClosing => "id closing",
             Self::Reclaiming => "reclaiming",
@@ -118,6 +124,11 @@ pub enum Awaited {
         /// Out on the receive queue.
         receives: u32,
     },
+    /// LAST_WQE_REACHED, or the completions behind it.
+    LastWqe {
+        /// The event itself has come.
+        reached: bool,
+    },
     /// The reaper that destroys the queue pair.
     QpDestroyed,
     /// The reaper that destroys the CM id.
@@ -141,6 +152,8 @@ impl fmt::Display for Awaited {
             Self::Flushes { sends, receives } => {
                 write!(f, "completions of {sends} sends and {receives} receives")
             }
+            Self::LastWqe { reached: false } => f.write_str("LAST_WQE_REACHED"),
+            Self::LastWqe { reached: true } => f.write_str("the last shared receives"),
             Self::QpDestroyed => f.write_str("the destroy of the queue pair"),
             Self::IdDestroyed => f.write_str("the destroy of the CM id"),
             Self::Disk { disk_operations } => write!(f, "{disk_operations} disk operations"),
@@ -157,9 +170,9 @@ pub struct DeadlineMet {
     pub awaited: Awaited,
 }
 
-/// Deadlines that one close can meet: Quiesce, Linger, Closing, Flushing; Accepting excludes the
-/// first three.
-pub const DEADLINES_MAX: usize = 4;
+/// Deadlines that one close can meet: Quiesce, Linger, Closing, Flushing, SrqWait; Accepting
+/// excludes the first three.
+pub const DEADLINES_MAX: usize = 5;
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -186,6 +199,11 @@ pub enum Input {
         /// On the receive queue.
         recv_out: u64,
     },
+    /// LAST_WQE_REACHED: the queue pair takes no more shared receives. May come before the move to
+    /// ERR and before the completions that it is about, and is never taken back.
+    LastWqeReached,
+    /// A shared receive that this queue pair took has completed.
+    SharedReceive,
     /// Disk operations that hold memory of this connection.
     Backend(u32),
     /// The reaper's answer to [`Step::DestroyQp`]: whether it proves that the queue pair is gone.
@@ -279,6 +297,11 @@ pub struct Drain {
     send_out: u64,
     recv_out: u64,
     backend: u32,
+    /// Its receives belong to a shared queue.
+    shared_receives: bool,
+    last_wqe: bool,
+    /// Polls since the last sign of a shared receive.
+    quiet_polls: u32,
     deadlines_met: [Option<DeadlineMet>; DEADLINES_MAX],
 }
 
@@ -308,10 +331,19 @@ impl Drain {
             send_out: 0,
             recv_out: 0,
             backend: 0,
+            shared_receives: false,
+            last_wqe: false,
+            quiet_polls: 0,
             deadlines_met: [None; DEADLINES_MAX],
         };
         drain.entered[State::Accepting as usize] = Some(now);
         drain
+    }
+
+    /// The same for a queue pair that takes its receives from a shared queue.
+    #[must_use]
+    pub fn with_shared_receives(self) -> Self {
+        Self { shared_receives: true, ..self }
     }
 
     fn enter(&mut self, now: Now, state: State) {
@@ -335,6 +367,11 @@ impl Drain {
                 (self.send_out, self.recv_out) = (send_out, recv_out);
                 self.progress(now)
             }
+            Input::LastWqeReached => {
+                self.last_wqe = true;
+                self.shared_receive_seen()
+            }
+            Input::SharedReceive => self.shared_receive_seen(),
             Input::Backend(count) => {
                 self.backend = count;
                 self.progress(now)
@@ -354,13 +391,13 @@ impl Drain {
     }
 
     fn close(&mut self, now: Now, cause: Cause) -> Steps {
-        if self.state > State::Flushing {
+        if self.state > State::SrqWait {
             return Steps::NONE;
         }
         self.causes.add(cause);
         if self.state >= State::Erroring {
             // A device that died while its flushes are awaited will not send them.
-            return if self.skips_flush() && self.state == State::Flushing {
+            return if self.skips_flush() && self.state != State::Erroring {
                 self.destroy(now)
             } else {
                 Steps::NONE
@@ -423,7 +460,8 @@ impl Drain {
             return Steps::NONE;
         }
         let send = ask(Queue::Send, self.caps.marker_send, self.send_out);
-        let recv = ask(Queue::Recv, self.caps.marker_recv, self.recv_out);
+        let own_receives = !self.shared_receives;
+        let recv = ask(Queue::Recv, self.caps.marker_recv && own_receives, self.recv_out);
         if send || recv { Steps::one(Step::PostMarkers { send, recv }) } else { Steps::NONE }
     }
 
@@ -445,7 +483,12 @@ impl Drain {
                 self.deadline = Some(now + QUIESCE_TIMEOUT);
                 self.progress(now)
             }
-            State::Quiesce | State::Linger | State::Closing | State::Erroring | State::Flushing => {
+            State::Quiesce
+            | State::Linger
+            | State::Closing
+            | State::Erroring
+            | State::Flushing
+            | State::SrqWait => {
                 self.causes.add(cause);
                 Steps::NONE
             }
@@ -470,7 +513,7 @@ impl Drain {
                 self.deadline = Some(now + LINGER_TIMEOUT);
                 Steps::NONE
             }
-            State::Flushing if self.send_out == 0 && self.recv_out == 0 => self.destroy(now),
+            State::Flushing if self.send_out == 0 && self.recv_out == 0 => self.flushed(now),
             State::Reclaiming if self.backend == 0 => {
                 self.enter(now, State::Dead);
                 Steps::one(Step::Finished)
@@ -482,12 +525,50 @@ impl Drain {
             | State::Closing
             | State::Erroring
             | State::Flushing
+            | State::SrqWait
             | State::Destroying
             | State::IdClosing
             | State::Reclaiming
             | State::Dead
             | State::Quarantined => Steps::NONE,
         }
+    }
+
+    /// The queue pair's own queues are empty, or their deadline is met.
+    ///
+    /// Shared receives are polled for before the destroy: behind it their completions may vanish,
+    /// and with them the only record of which ones this queue pair took.
+    fn flushed(&mut self, now: Now) -> Steps {
+        if !self.shared_receives {
+            return self.destroy(now);
+        }
+        self.enter(now, State::SrqWait);
+        let wait = match self.caps.last_wqe {
+            LastWqe::Never => SRQ_GRACE,
+            LastWqe::Precise | LastWqe::Imprecise => SRQ_TIMEOUT,
+        };
+        self.deadline = Some(now + wait);
+        self.next_poll = Some(now + SRQ_POLL);
+        Steps::NONE
+    }
+
+    fn shared_receive_seen(&mut self) -> Steps {
+        self.quiet_polls = 0;
+        Steps::NONE
+    }
+
+    /// One more poll that found no shared receive of this queue pair.
+    fn quiet_poll(&mut self, now: Now) -> Steps {
+        self.next_poll = Some(now + SRQ_POLL);
+        self.quiet_polls += 1;
+        let enough = match self.caps.last_wqe {
+            // The event may come before the completions that it is about: one poll behind it.
+            LastWqe::Precise => self.last_wqe && self.quiet_polls >= 1,
+            // A hint, sent on any error.
+            LastWqe::Imprecise => self.last_wqe && self.quiet_polls >= 2,
+            LastWqe::Never => false,
+        };
+        if enough { self.destroy(now) } else { Steps::NONE }
     }
 
     fn destroy(&mut self, now: Now) -> Steps {
@@ -520,10 +601,14 @@ impl Drain {
         if self.deadline.is_some_and(|deadline| now >= deadline) {
             return self.deadline_met(now);
         }
+        let poll_due = self.next_poll.is_some_and(|at| now >= at);
+        if self.state == State::SrqWait && poll_due {
+            return self.quiet_poll(now);
+        }
         if self.state != State::Flushing {
             return Steps::NONE;
         }
-        if self.next_poll.is_some_and(|at| now >= at) {
+        if poll_due {
             self.poll_interval = (self.poll_interval * 2).min(FLUSH_POLL_LAST);
             self.next_poll = Some(now + self.poll_interval);
         }
@@ -536,6 +621,10 @@ impl Drain {
     }
 
     fn note_deadline(&mut self) {
+        if self.state == State::SrqWait && self.caps.last_wqe == LastWqe::Never {
+            // A time of grace that ends as it always does.
+            return;
+        }
         let met = self.awaited().map(|awaited| DeadlineMet { state: self.state, awaited });
         let free = self.deadlines_met.iter_mut().find(|place| place.is_none());
         *free.expect("each state meets its deadline once") = met;
@@ -554,7 +643,8 @@ impl Drain {
                 self.deadline = Some(now + CLOSING_TIMEOUT);
                 Steps::two(Step::StopPosting, Step::Disconnect)
             }
-            State::Flushing => self.destroy(now),
+            State::Flushing => self.flushed(now),
+            State::SrqWait => self.destroy(now),
             State::Live
             | State::Erroring
             | State::Destroying
@@ -622,6 +712,7 @@ impl Drain {
                 sends: count(self.send_out),
                 receives: count(self.recv_out),
             }),
+            State::SrqWait => Some(Awaited::LastWqe { reached: self.last_wqe }),
             State::Destroying => Some(Awaited::QpDestroyed),
             State::IdClosing => Some(Awaited::IdDestroyed),
             State::Reclaiming => Some(Awaited::Disk { disk_operations }),
@@ -639,6 +730,12 @@ impl Drain {
     #[must_use]
     pub fn marker(&self, queue: Queue) -> Posted {
         self.markers[queue as usize]
+    }
+
+    /// LAST_WQE_REACHED has come, true or not.
+    #[must_use]
+    pub fn last_wqe_reached(&self) -> bool {
+        self.last_wqe
     }
 
     /// How it learns that a queue is empty.

@@ -26,6 +26,11 @@ pub fn leaked() -> u64 {
     LEAKED.load(Ordering::Relaxed)
 }
 
+/// Counts work requests whose memory is given up for ever.
+pub(crate) fn count_leaked(work_requests: u64) {
+    LEAKED.fetch_add(work_requests, Ordering::Relaxed);
+}
+
 /// What became of one queue's work requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct QueueCounts {
@@ -155,7 +160,7 @@ impl InFlight {
     pub fn refuse_marker(&mut self, id: WrId) -> Option<Buf> {
         match id.kind {
             IdKind::Marker(queue) => self.markers.take(queue, id.generation).flatten(),
-            IdKind::Work(_) => None,
+            IdKind::Work(_) | IdKind::SharedRecv => None,
         }
     }
 
@@ -178,7 +183,7 @@ impl InFlight {
     fn remove(&mut self, id: WrId) -> Option<Entry> {
         match id.kind {
             IdKind::Work(kind) => self.remove_slot(id.slot, id.generation, kind),
-            IdKind::Marker(_) => None,
+            IdKind::Marker(_) | IdKind::SharedRecv => None,
         }
     }
 
@@ -315,7 +320,7 @@ impl InFlight {
         self.send.leaked += send;
         self.recv.leaked += recv;
         let markers = self.markers.quarantine();
-        LEAKED.fetch_add(send + recv + markers, Ordering::Relaxed);
+        count_leaked(send + recv + markers);
         if send + recv + markers > 0 {
             tracing::error!(
                 send,

@@ -12,6 +12,7 @@ pub mod pool;
 pub mod proof;
 pub mod reaper;
 pub mod report;
+pub mod shared_receives;
 pub mod time;
 pub mod wr;
 

@@ -27,6 +27,26 @@ pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(
 );
 const _: () = assert!(CLOSE_TIMEOUT.as_secs() <= 15);
 
+/// How long a close waits for LAST_WQE_REACHED and the completions behind it, where receives are
+/// shared (T_srq).
+pub const SRQ_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The same where the provider never sends LAST_WQE_REACHED: time for completions to come out.
+pub const SRQ_GRACE: Duration = Duration::from_millis(100);
+
+/// Interval between the polls that look for a quiet queue of shared receives.
+pub const SRQ_POLL: Duration = Duration::from_millis(10);
+
+/// [`CLOSE_TIMEOUT`] of a connection whose receives are shared.
+pub const CLOSE_TIMEOUT_SHARED: Duration = Duration::from_secs(
+    CLOSE_TIMEOUT.as_secs() + SRQ_TIMEOUT.as_secs(), // the last shared receive of the queue pair
+);
+const _: () = assert!(CLOSE_TIMEOUT_SHARED.as_secs() <= 15);
+const _: () = assert!(SRQ_GRACE.as_millis() <= SRQ_TIMEOUT.as_millis());
+
+/// A shared receive queue is worn when this part of it (1/n) may be lost to destroyed queue pairs.
+pub const SRQ_WORN_PART: u64 = 4;
+
 /// A destroy that lasted this long on rxe may have given up waiting: it proves nothing.
 pub const DESTROY_PROVES_NOTHING_AFTER: Duration = Duration::from_secs(45);
 

@@ -38,6 +38,8 @@ pub struct DrainReport {
     pub send_marker: MarkerFate,
     /// The receive queue's marker.
     pub recv_marker: MarkerFate,
+    /// LAST_WQE_REACHED came (shared receives only).
+    pub last_wqe_reached: bool,
     /// The wait for flushed completions ended by its deadline, with work requests missing.
     pub flush_deadline_met: bool,
     /// Which states their deadlines ended, and what each still waited for, in their order.
@@ -123,12 +125,7 @@ impl fmt::Debug for Times {
 impl DrainReport {
     /// The account at `now` of a drain and its work requests; `destroy` is the reaper's answer.
     #[must_use]
-    pub fn new(
-        now: Now,
-        drain: &Drain,
-        in_flight: &InFlight,
-        destroy: Option<Destroy>,
-    ) -> Self {
+    pub fn new(now: Now, drain: &Drain, in_flight: &InFlight, destroy: Option<Destroy>) -> Self {
         let (send, recv) = in_flight.queue_counts();
         let times = Times { entered: State::ALL.map(|state| drain.entered(state)), made: now };
         let to_destroy = times
@@ -152,6 +149,7 @@ impl DrainReport {
             method: drain.method(),
             send_marker: marker(Queue::Send),
             recv_marker: marker(Queue::Recv),
+            last_wqe_reached: drain.last_wqe_reached(),
             flush_deadline_met: drain.flush_deadline_met(),
             deadlines: std::array::from_fn(|_| met.next()),
             awaited: drain.awaited(),

@@ -34,6 +34,8 @@ pub enum IdKind {
     Work(WrKind),
     /// The marker of a queue: nobody but the drain ever sees it.
     Marker(Queue),
+    /// A receive that several queue pairs share.
+    SharedRecv,
 }
 
 impl IdKind {
@@ -42,6 +44,7 @@ impl IdKind {
             Self::Work(kind) => kind as u64,
             Self::Marker(Queue::Send) => 5,
             Self::Marker(Queue::Recv) => 6,
+            Self::SharedRecv => 7,
         }
     }
 
@@ -53,6 +56,7 @@ impl IdKind {
             4 => Self::Work(WrKind::Read),
             5 => Self::Marker(Queue::Send),
             6 => Self::Marker(Queue::Recv),
+            7 => Self::SharedRecv,
             _ => return None,
         })
     }
@@ -67,7 +71,7 @@ impl IdKind {
 pub struct WrId {
     /// What it stands for.
     pub kind: IdKind,
-    /// Slot of the connection in its reactor.
+    /// Slot of the connection in its reactor; of a shared receive, the slot of its queue.
     pub connection: u16,
     /// Slot of the work request in its connection.
     pub slot: u16,
@@ -135,7 +139,7 @@ pub enum Door {
     InOrder,
     /// R3: the queue refused it, or it was never posted.
     Refused,
-    /// R4: its queue pair is destroyed.
+    /// R4: its queue pair, or the shared queue that it was posted to, is destroyed.
     Destroyed,
 }
 
@@ -167,7 +171,9 @@ mod tests {
     #[test]
     fn an_id_comes_back_as_it_went() {
         let work = [WrKind::Recv, WrKind::Send, WrKind::Write, WrKind::Read].map(IdKind::Work);
-        for kind in work.into_iter().chain(Queue::ALL.map(IdKind::Marker)) {
+        for kind in
+            work.into_iter().chain(Queue::ALL.map(IdKind::Marker)).chain([IdKind::SharedRecv])
+        {
             let id = WrId { kind, connection: 16_383, slot: 9_999, generation: 0xDEAD_BEEF };
             assert_eq!(WrId::from_raw(id.to_raw()), Some(id));
         }

@@ -4,10 +4,12 @@
 
 use std::time::Duration;
 
-use transport::caps::{self, DrainCaps};
+use transport::caps::{self, DrainCaps, LastWqe};
 use transport::cause::Cause;
-use transport::drain::{Drain, Input, State, Step};
-use transport::limits::{CLOSE_TIMEOUT, FLUSH_POLL_LAST};
+use transport::drain::{Awaited, Drain, Input, State, Step};
+use transport::limits::{
+    CLOSE_TIMEOUT, CLOSE_TIMEOUT_SHARED, FLUSH_POLL_LAST, SRQ_GRACE, SRQ_POLL, SRQ_TIMEOUT,
+};
 use transport::marker::{Method, Posted, Queue};
 use transport::time::Now;
 
@@ -204,6 +206,105 @@ fn what_the_markers_say_ends_the_flush_as_counting_does() {
     assert!(!drain.flush_deadline_met());
 }
 
+/// A drain with shared receives whose own queue has just become empty.
+fn in_srq_wait(caps: &'static DrainCaps) -> Drain {
+    let mut drain = Drain::new(Now::default(), caps).with_shared_receives();
+    let now = Now::default();
+    steps(&mut drain, now, Input::Established);
+    steps(&mut drain, now, Input::Polled { send_out: 3, recv_out: 0 });
+    steps(&mut drain, now, Input::Close(Cause::PeerDisconnected));
+    steps(&mut drain, now, Input::Modified(Ok(())));
+    assert_eq!(steps(&mut drain, now, NONE_LEFT), [], "shared receives are polled for first");
+    assert_eq!(drain.state(), State::SrqWait);
+    drain
+}
+
+/// Lets time alone pass until the destroy, and says when that is.
+fn time_of_destroy(drain: &mut Drain) -> Now {
+    let mut now = Now::default();
+    while drain.state() < State::Destroying {
+        now = drain.timeout().unwrap().max(now);
+        steps(drain, now, Input::Timeout);
+    }
+    now
+}
+
+#[test]
+fn shared_receives_are_polled_for_after_last_wqe_and_before_the_destroy() {
+    let precise = caps::ALL.into_iter().filter(|c| c.last_wqe == LastWqe::Precise);
+    for caps in precise {
+        let mut drain = in_srq_wait(caps);
+        for polls in 1..5 {
+            steps(&mut drain, Now(SRQ_POLL * polls), Input::Timeout);
+        }
+        assert_eq!(drain.state(), State::SrqWait, "{}: no event, no end", caps.provider);
+        assert_eq!(steps(&mut drain, Now(SRQ_POLL * 5), Input::LastWqeReached), []);
+        assert_eq!(steps(&mut drain, Now(SRQ_POLL * 6), Input::Timeout), [Step::DestroyQp]);
+        assert_eq!(drain.deadlines_met().count(), 0);
+    }
+}
+
+#[test]
+fn last_wqe_that_came_before_the_close_is_not_forgotten() {
+    let mut drain = Drain::new(Now::default(), &caps::MLX5).with_shared_receives();
+    let now = Now::default();
+    steps(&mut drain, now, Input::Established);
+    steps(&mut drain, now, Input::LastWqeReached);
+    steps(&mut drain, now, Input::Close(Cause::QueuePairError));
+    steps(&mut drain, now, Input::Modified(Ok(())));
+    steps(&mut drain, now, NONE_LEFT);
+    assert_eq!(time_of_destroy(&mut drain), Now(SRQ_POLL));
+}
+
+#[test]
+fn a_last_wqe_that_is_a_hint_needs_two_quiet_polls() {
+    let imprecise = caps::ALL.into_iter().filter(|c| c.last_wqe == LastWqe::Imprecise);
+    for caps in imprecise {
+        let mut drain = in_srq_wait(caps);
+        steps(&mut drain, Now::default(), Input::LastWqeReached);
+        assert_eq!(steps(&mut drain, Now(SRQ_POLL), Input::Timeout), []);
+        steps(&mut drain, Now(SRQ_POLL), Input::SharedReceive);
+        assert_eq!(steps(&mut drain, Now(SRQ_POLL * 2), Input::Timeout), [], "it was not the last");
+        assert_eq!(steps(&mut drain, Now(SRQ_POLL * 3), Input::Timeout), [Step::DestroyQp]);
+    }
+}
+
+#[test]
+fn a_last_wqe_that_never_comes_costs_its_deadline_or_a_grace_where_it_is_never_sent() {
+    for caps in caps::ALL {
+        let mut drain = in_srq_wait(caps);
+        let ended = time_of_destroy(&mut drain);
+        let met: Vec<Awaited> = drain.deadlines_met().map(|met| met.awaited).collect();
+        if caps.last_wqe == LastWqe::Never {
+            assert_eq!((ended, met), (Now(SRQ_GRACE), vec![]), "{}", caps.provider);
+        } else {
+            let lacked = vec![Awaited::LastWqe { reached: false }];
+            assert_eq!((ended, met), (Now(SRQ_TIMEOUT), lacked), "{}", caps.provider);
+        }
+    }
+}
+
+#[test]
+fn a_device_that_dies_in_srq_wait_is_not_waited_for() {
+    for cause in [Cause::DeviceFatal, Cause::CompletionQueueError] {
+        let mut drain = in_srq_wait(&caps::MLX5);
+        let now = Now::default();
+        assert_eq!(steps(&mut drain, now, Input::Close(Cause::PeerDisconnected)), []);
+        assert_eq!(steps(&mut drain, now, Input::Close(cause)), [Step::DestroyQp]);
+    }
+}
+
+#[test]
+fn a_shared_queue_gets_no_marker() {
+    let now = Now::default();
+    let mut drain = Drain::with(now, &caps::MLX5, Method::Markers).with_shared_receives();
+    steps(&mut drain, now, Input::Established);
+    steps(&mut drain, now, LEFT);
+    steps(&mut drain, now, Input::Close(Cause::PeerDisconnected));
+    let after_err = steps(&mut drain, now, Input::Modified(Ok(())));
+    assert_eq!(asked(after_err), Some((true, false)));
+}
+
 /// A small generator: the seed is all that a failure needs.
 struct Dice(u64);
 
@@ -219,7 +320,7 @@ impl Dice {
         let posted = [Posted::NoRoom, Posted::Refused, Posted::Accepted];
         let mut posted = || posted[usize::try_from(self.roll(3)).unwrap()];
         let (send, recv) = (posted(), posted());
-        match self.roll(11) {
+        match self.roll(13) {
             0 => Input::Established,
             1 => Input::Close(cause),
             2 => Input::Finish(cause),
@@ -230,6 +331,8 @@ impl Dice {
             7 => NONE_LEFT,
             8 => LEFT,
             9 => Input::Markers { send, recv },
+            10 => Input::LastWqeReached,
+            11 => Input::SharedReceive,
             _ => Input::Timeout,
         }
     }
@@ -243,6 +346,10 @@ fn play(seed: u64) {
     let caps = caps::ALL[usize::try_from(dice.roll(15)).unwrap()];
     let method = [Method::Accounting, Method::Markers][usize::try_from(dice.roll(2)).unwrap()];
     let mut drain = Drain::with(Now::default(), caps, method);
+    let shared = dice.roll(3) == 0;
+    if shared {
+        drain = drain.with_shared_receives();
+    }
     let mut accepted = [false; 2];
     let mut now = Now::default();
     let mut seen: Vec<Step> = Vec::new();
@@ -285,14 +392,21 @@ fn play(seed: u64) {
         for queue in Queue::ALL {
             accepted[queue as usize] |= drain.marker(queue) == Posted::Accepted;
         }
+        assert!(shared || drain.state() != State::SrqWait, "seed {seed}: nothing to wait for");
         assert!(drain.state() >= before, "seed {seed}: went back from {before:?}");
     }
-    // From here on the world is silent: time alone must lead to the destroy (L1, L2).
+    let bound = if shared { CLOSE_TIMEOUT_SHARED } else { CLOSE_TIMEOUT };
+    let took = silence(drain, now, seed);
+    assert!(took <= bound, "seed {seed}: {took:?}");
+}
+
+/// From here on the world is silent: time alone must lead to the destroy (L1, L2). Says how long
+/// that takes.
+fn silence(mut drain: Drain, began: Now, seed: u64) -> Duration {
+    let mut now = began;
     if drain.state() <= State::Live {
-        let close = drain.handle(now, Input::Close(Cause::Shutdown));
-        seen.extend(close);
+        drain.handle(now, Input::Close(Cause::Shutdown));
     }
-    let began = now;
     let mut turns = 0;
     while drain.state() < State::Destroying {
         if drain.state() == State::Erroring {
@@ -304,7 +418,7 @@ fn play(seed: u64) {
         turns += 1;
         assert!(turns < 10_000, "seed {seed}: no end");
     }
-    assert!(now.since(began) <= CLOSE_TIMEOUT, "seed {seed}: {:?}", now.since(began));
+    now.since(began)
 }
 
 #[test]
