@@ -5,6 +5,7 @@
 //! milliseconds at most): the rest goes to a reaper as a [`Job`].
 
 use std::collections::VecDeque;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use rustix::io::Errno;
@@ -595,6 +596,22 @@ impl<S: Stack> Connection<S> {
     #[must_use]
     pub fn caps(&self) -> &'static DrainCaps {
         self.drain.caps()
+    }
+
+    /// The drain's deadline and next repeated move to ERR ([`Drain::deadlines`]).
+    #[must_use]
+    pub fn deadlines(&self) -> [Option<Now>; 2] {
+        self.drain.deadlines()
+    }
+
+    /// What decides how it goes on from `now`: two connections that agree in it, and in what the
+    /// device does, go on alike. For exhaustive tests.
+    pub fn fingerprint(&self, now: Now, hasher: &mut impl Hasher) {
+        self.drain.fingerprint(now, hasher);
+        self.in_flight.fingerprint(hasher);
+        (self.posting, self.open, self.send_list.len(), self.recv_list.len()).hash(hasher);
+        (self.parked.len(), self.met, self.proof.is_some(), self.jobs.len()).hash(hasher);
+        (self.id.is_some(), self.qp.is_some(), self.finished).hash(hasher);
     }
 
     /// Whose it is.

@@ -17,6 +17,7 @@
 //! its buffer.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use crate::caps::{DrainCaps, LastWqe};
@@ -659,6 +660,22 @@ impl Drain {
     #[must_use]
     pub fn timeout(&self) -> Option<Now> {
         [self.deadline, self.next_poll, self.next_kick].into_iter().flatten().min()
+    }
+
+    /// When the state's own deadline is, and when the move to ERR is repeated: what
+    /// [`Self::timeout`] tells beside mere polls.
+    #[must_use]
+    pub fn deadlines(&self) -> [Option<Now>; 2] {
+        [self.deadline, self.next_kick]
+    }
+
+    /// What decides how it goes on, times as they are from `now`. When it polls next is left out: a
+    /// poll that finds nothing changes nothing. So are causes that only reports tell apart.
+    pub fn fingerprint(&self, now: Now, hasher: &mut impl Hasher) {
+        let left = self.deadlines().map(|at| at.map(|at| at.since(now)));
+        let causes = (self.causes.device_dead(), self.causes.accounting_void());
+        (self.state, causes, left, self.markers).hash(hasher);
+        (self.send_out, self.recv_out, self.backend, self.last_wqe, self.quiet_polls).hash(hasher);
     }
 
     /// Where the connection is.

@@ -8,6 +8,7 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
+use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -353,6 +354,17 @@ impl InFlight {
     #[must_use]
     pub fn stale(&self) -> u64 {
         self.stale
+    }
+
+    /// What is in it, oldest first; ids and slots mean nothing and are left out.
+    pub fn fingerprint(&self, hasher: &mut impl Hasher) {
+        let mut entries: Vec<&Entry> = self.slots.iter().flatten().collect();
+        entries.sort_by_key(|entry| entry.generation);
+        for entry in &entries {
+            (entry.kind, entry.context).hash(hasher);
+        }
+        (entries.len(), self.order.len()).hash(hasher);
+        self.markers.fingerprint(hasher);
     }
 
     /// Its queue pair.

@@ -9,6 +9,8 @@
 //! mana refuse while older completions are pending), and one that found no room is tried again. No
 //! marker moves the deadline or stands in for the destroy.
 
+use std::hash::{Hash, Hasher};
+
 use crate::pool::Buf;
 
 /// How a drain learns that a queue is empty.
@@ -107,6 +109,10 @@ impl Markers {
     /// The queue's marker came back as flushed.
     pub(crate) fn flushed(&self, queue: Queue) -> bool {
         self.flushed[queue as usize]
+    }
+
+    pub(crate) fn fingerprint(&self, hasher: &mut impl Hasher) {
+        (self.out.each_ref().map(Option::is_some), self.flushed).hash(hasher);
     }
 
     pub(crate) fn is_empty(&self) -> bool {
