@@ -439,6 +439,21 @@ pub trait Device<S: Stack>: Clone + Send + Sync {
 
     /// Readable when [`Self::next_async_event`] has something.
     fn async_fd(&self) -> BorrowedFd<'_>;
+
+    /// Whether the system has begun to take the device away; says so once. Verbs still work then,
+    /// and the system may wait until everything that was made of the device is released.
+    ///
+    /// # Errors
+    /// The event channel failed.
+    fn take_removal(&self) -> Result<bool, DeviceError> {
+        Ok(false)
+    }
+
+    /// Readable when [`Self::take_removal`] has something; `None` where removals are told to
+    /// connections only.
+    fn removal_fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
 }
 
 /// A completion queue and its channel, used by one thread.

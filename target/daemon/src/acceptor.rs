@@ -95,6 +95,8 @@ pub struct Acceptor<S: Stack> {
     listening: Vec<Listening<S>>,
     devices: Vec<S::Device>,
     retry: Duration,
+    /// Called when a device goes away.
+    removed: Box<dyn Fn() + Send>,
 }
 
 impl<S: Stack> Acceptor<S> {
@@ -132,7 +134,13 @@ impl<S: Stack> Acceptor<S> {
             listening,
             devices: Vec::new(),
             retry: LISTEN_RETRY_FIRST,
+            removed: Box::new(|| {}),
         }
+    }
+
+    /// Has `removed` called whenever a device of a listener or a connection goes away.
+    pub fn on_removal(&mut self, removed: Box<dyn Fn() + Send>) {
+        self.removed = removed;
     }
 
     /// Runs until it is stopped; `ready` is called once, after the first try to listen. One that is
@@ -256,6 +264,7 @@ impl<S: Stack> Acceptor<S> {
             // Every event of it is acknowledged already, so this does not wait for one.
             listening.listener = None;
             self.set_state(index, ListenerState::Waiting("its RDMA device went away".to_owned()));
+            (self.removed)();
         }
     }
 
@@ -303,8 +312,10 @@ impl<S: Stack> Acceptor<S> {
             return;
         }
         let token = PollToken(DEVICES + self.devices.len());
-        if let Err(error) = self.watch(device.async_fd(), token) {
-            tracing::warn!(device = device.name(), %error, "can't watch the device's events");
+        for fd in device_fds::<S>(device) {
+            if let Err(error) = self.watch(fd, token) {
+                tracing::warn!(device = device.name(), %error, "can't watch the device's events");
+            }
         }
         self.devices.push(device.clone());
     }
@@ -319,6 +330,18 @@ impl<S: Stack> Acceptor<S> {
     /// Says whether the device still lives.
     fn read_device(&self, index: usize) -> bool {
         let device = &self.devices[index];
+        match device.take_removal() {
+            Ok(true) => {
+                tracing::warn!(device = device.name(), "the device is taken away");
+                self.tell_all(|| Message::DeviceRemoved(device.instance()));
+                (self.removed)();
+                return false;
+            }
+            Ok(false) => {}
+            Err(error) => {
+                tracing::warn!(device = device.name(), %error, "the device's CM channel failed");
+            }
+        }
         loop {
             match device.next_async_event() {
                 Ok(Some(AsyncEvent::QpError(token))) => {
@@ -364,11 +387,16 @@ impl<S: Stack> Acceptor<S> {
 
     fn forget_device(&mut self, index: usize) {
         let device = self.devices.swap_remove(index);
-        let fd = device.async_fd().as_raw_fd();
-        if let Some(poll) = &self.poll {
-            drop(poll.registry().deregister(&mut SourceFd(&fd)));
+        let Some(poll) = &self.poll else { return };
+        for fd in device_fds::<S>(&device) {
+            drop(poll.registry().deregister(&mut SourceFd(&fd.as_raw_fd())));
         }
     }
+}
+
+/// Everything of a device that can become readable.
+fn device_fds<S: Stack>(device: &S::Device) -> impl Iterator<Item = BorrowedFd<'_>> {
+    [Some(device.async_fd()), device.removal_fd()].into_iter().flatten()
 }
 
 fn explain(address: SocketAddr, error: transport::device::DeviceError) -> String {

@@ -17,6 +17,7 @@ pub mod mailbox;
 pub mod notify;
 pub mod orphans;
 pub mod reactor;
+pub mod removal;
 pub mod serve;
 pub mod shared;
 pub mod signals;

@@ -39,5 +39,14 @@ pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(
         + SHUTDOWN_GRACE.as_secs(), // destroys that take their time
 );
 
+/// How often a device that is being taken away is looked at.
+pub const REMOVAL_LOOK: Duration = Duration::from_millis(200);
+
+/// How long a sign of a removal is followed when the kernel does not wait for us (yet).
+pub const REMOVAL_LOOK_LAST: Duration = Duration::from_secs(60);
+
+/// Time for the kernel to see that everything of ours is released.
+pub const REMOVAL_RELEASED_GRACE: Duration = Duration::from_secs(1);
+
 /// How long a status request waits for a reactor's part.
 pub const STATUS_TIMEOUT: Duration = Duration::from_secs(2);

@@ -28,7 +28,9 @@ use crate::limits::SHUTDOWN_TIMEOUT;
 use crate::mailbox::Sender;
 use crate::reactor::message::Message;
 use crate::reactor::run::{Inbox, Pace, run as run_reactor};
+use crate::removal::{self, Hint};
 use crate::shared::{Settings, Shared};
+use crate::signals::StopSignal;
 use crate::{notify, signals};
 
 /// Permissions of the control socket: the daemon's user and group.
@@ -48,7 +50,13 @@ pub fn run(loaded: Loaded, path: &Path) -> anyhow::Result<()> {
     let clock = MonotonicClock::start();
     let control = control::Server::bind(&config.control_socket.value, CONTROL_SOCKET_MODE)?;
     let (stop, stopped) = mpsc::channel();
-    let signals = signals::watch(move |signal| stop.send(signal).unwrap_or_default())?;
+    let held = stop.clone();
+    let signals =
+        signals::watch(move |signal| stop.send(Stop::Signal(signal)).unwrap_or_default())?;
+    let removals = removal::watch(verbs::removed_in_use, move |devices| {
+        held.send(Stop::DeviceHeld(devices)).unwrap_or_default();
+    })
+    .context("the removals' thread")?;
 
     let parts = Parts::build(&config, clock)?;
     let draining = Arc::new(AtomicBool::new(false));
@@ -60,18 +68,40 @@ pub fn run(loaded: Loaded, path: &Path) -> anyhow::Result<()> {
         listeners: Arc::clone(&parts.states),
         draining: Arc::clone(&draining),
     });
-    let running = Running::start(&config, parts, clock)?;
+    let running = Running::start(&config, parts, clock, removals)?;
     let control = control.start(inspector).context("the control socket's thread")?;
 
     notify::ready("serving");
     let why = stopped.recv().context("the signal thread ended")?;
-    tracing::info!(signal = %why, "stopping: closing every connection");
+    match &why {
+        Stop::Signal(signal) => {
+            tracing::info!(%signal, "stopping: closing every connection");
+        }
+        Stop::DeviceHeld(devices) => {
+            tracing::error!(devices, "the kernel waits for the end of this process: stopping");
+        }
+    }
     notify::stopping("draining");
     draining.store(true, Ordering::Relaxed);
     let ended = running.stop();
     control.stop();
     drop(signals);
-    ended
+    ended?;
+    match why {
+        Stop::Signal(_) => Ok(()),
+        Stop::DeviceHeld(devices) => anyhow::bail!(
+            "{devices} was removed, and librdmacm keeps it open until this process ends; start it \
+             again (systemd does)"
+        ),
+    }
+}
+
+/// Why the daemon ends.
+enum Stop {
+    /// It was told to.
+    Signal(StopSignal),
+    /// These devices can't be released otherwise.
+    DeviceHeld(String),
 }
 
 struct Parts {
@@ -130,7 +160,12 @@ struct Running {
 }
 
 impl Running {
-    fn start(config: &Config, parts: Parts, clock: MonotonicClock) -> anyhow::Result<Self> {
+    fn start(
+        config: &Config,
+        parts: Parts,
+        clock: MonotonicClock,
+        removals: Hint,
+    ) -> anyhow::Result<Self> {
         let Parts { shared, reapers, states, inboxes } = parts;
         let senders = shared.reactors().to_vec();
         let (told, ended) = mpsc::channel();
@@ -149,7 +184,7 @@ impl Running {
             };
             reactors.push(thread::Builder::new().name(format!("reactor-{index}")).spawn(body)?);
         }
-        let acceptor = start_acceptor(config, &shared, states)?;
+        let acceptor = start_acceptor(config, &shared, states, removals)?;
         Ok(Self { reactors, senders, acceptor, reapers, ended })
     }
 
@@ -190,6 +225,7 @@ fn start_acceptor(
     config: &Config,
     shared: &Arc<Shared<Verbs>>,
     states: ListenerStates,
+    removals: Hint,
 ) -> anyhow::Result<Option<(StopAcceptor, JoinHandle<()>)>> {
     if config.rdma.mode == RdmaMode::Off {
         let mut states = states.lock().unwrap_or_else(PoisonError::into_inner);
@@ -209,7 +245,7 @@ fn start_acceptor(
     let limits = &config.limits;
     let admission =
         Admission::new(config.reactors.placement.count(), limits.queues, limits.closing);
-    let (acceptor, stop) = Acceptor::new(AcceptorParts {
+    let (mut acceptor, stop) = Acceptor::new(AcceptorParts {
         open,
         listeners: specs.collect(),
         reactors: shared.reactors().to_vec(),
@@ -217,6 +253,7 @@ fn start_acceptor(
         reap: Arc::clone(&shared.reap),
         states,
     })?;
+    acceptor.on_removal(Box::new(move || removals.give()));
     // READY means that whoever can be reached can be reached: the first try to listen is over.
     let (ready, is_ready) = mpsc::channel();
     let body = move || acceptor.run(move || ready.send(()).unwrap_or_default());

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::{fs, mem};
 
@@ -19,7 +19,7 @@ use crate::cm_id::{self, Id};
 use crate::completion::Cq;
 use crate::errors::check;
 use crate::events::{self, Channel, lock, set_nonblocking};
-use crate::ffi::{self, ibv_device_cap_flags, ibv_node_type};
+use crate::ffi::{self, ibv_device_cap_flags, ibv_node_type, rdma_cm_event_type};
 use crate::queue_pair::Qp;
 use crate::region::{Access, Mr, Pd};
 use crate::stack::Verbs;
@@ -44,8 +44,9 @@ pub(crate) struct DeviceInner {
     attr: DeviceAttr,
     async_fd: i32,
     async_reads: Mutex<()>,
+    removed: AtomicBool,
     /// While it lives, librdmacm keeps the context open. Released last.
-    _anchor: Anchor,
+    anchor: Anchor,
 }
 
 // SAFETY: libibverbs lets any thread use a context (rdma-core, Documentation/libibverbs.md: verbs
@@ -57,6 +58,13 @@ unsafe impl Sync for DeviceInner {}
 /// Every context that is in use, so that two ids of one device give one `Device`.
 static OPENED: Mutex<Vec<Weak<DeviceInner>>> = Mutex::new(Vec::new());
 static NEXT_INSTANCE: AtomicU64 = AtomicU64::new(1);
+
+/// Whether anything of a device that is being taken away is still in use by this process.
+#[must_use]
+pub fn removed_in_use() -> bool {
+    let opened = lock(&OPENED);
+    opened.iter().filter_map(Weak::upgrade).any(|device| device.removed.load(Ordering::Relaxed))
+}
 
 impl Device {
     /// The device of `context`, which some live CM id keeps open during this call; `local` is an
@@ -107,7 +115,8 @@ impl DeviceInner {
             attr: limits(&raw),
             async_fd,
             async_reads: Mutex::new(()),
-            _anchor: anchor,
+            removed: AtomicBool::new(false),
+            anchor,
         })
     }
 
@@ -190,14 +199,27 @@ impl device::Device<Verbs> for Device {
         // SAFETY: the descriptor is open as long as the context, which the anchor keeps open.
         unsafe { BorrowedFd::borrow_raw(self.inner.async_fd) }
     }
+
+    fn take_removal(&self) -> Result<bool, DeviceError> {
+        let mut removed = false;
+        while let Some(event) = self.inner.anchor.channel.take()? {
+            removed |= event.kind == rdma_cm_event_type::RDMA_CM_EVENT_DEVICE_REMOVAL;
+        }
+        self.inner.removed.fetch_or(removed, Ordering::Relaxed);
+        Ok(removed)
+    }
+
+    fn removal_fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.inner.anchor.channel.fd())
+    }
 }
 
 /// A CM id bound to an address of the device.
 struct Anchor {
     id: NonNull<ffi::rdma_cm_id>,
-    /// Closed after the id is destroyed. Nobody reads it: what happens to the device is told to its
-    /// connections and listeners as well, and the kernel drops unread events with the id.
-    _channel: Channel,
+    /// Closed after the id is destroyed. All that comes is the device's removal: the only sign of
+    /// it where nobody is connected.
+    channel: Channel,
 }
 
 // SAFETY: the id is only destroyed, once, by its owner; any thread may do that (`man rdma_cm`).
@@ -209,7 +231,7 @@ impl Anchor {
     fn bind(local: SocketAddr, context: NonNull<ffi::ibv_context>) -> Result<Self, DeviceError> {
         let channel = Channel::open()?;
         let id = cm_id::create_raw(&channel, 0)?;
-        let anchor = Self { id, _channel: channel };
+        let anchor = Self { id, channel };
         let mut addr = local;
         addr.set_port(0);
         let mut storage = address::to_storage(addr);

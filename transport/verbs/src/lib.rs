@@ -28,7 +28,7 @@ mod stack;
 pub use cm_id::Id;
 pub use completion::Cq;
 pub use connect::{ConnectError, ConnectParams, connect, resolve};
-pub use device::Device;
+pub use device::{Device, removed_in_use};
 pub use errors::OpenError;
 pub use leaks::{Leaks, leaked_queue_pairs, leaks, quarantined};
 pub use queue_pair::Qp;

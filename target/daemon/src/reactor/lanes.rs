@@ -45,6 +45,8 @@ pub(crate) struct LaneEntry<S: Stack> {
     pub(crate) armed: bool,
     /// Its completion queue must not be polled any more.
     pub(crate) silent: bool,
+    /// Its device is being taken away: no new connections.
+    pub(crate) leaving: bool,
 }
 
 impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E>
@@ -54,7 +56,7 @@ where
     /// The lane for a connection on `device`.
     pub(crate) fn lane_for(&mut self, device: &S::Device) -> Result<usize, DeviceError> {
         let found = self.lanes.iter().find(|(_, l)| {
-            !l.private && !l.silent && l.lane.device().instance() == device.instance()
+            !l.private && !l.silent && !l.leaving && l.lane.device().instance() == device.instance()
         });
         if let Some((index, _)) = found {
             return Ok(index);
@@ -80,6 +82,7 @@ where
             connections: 0,
             armed: false,
             silent: false,
+            leaving: false,
         };
         let index = self.lanes.insert(entry);
         let cq = self.lanes[index].lane.cq();
@@ -231,7 +234,7 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
 
     /// Gives up a lane that nobody needs: a private one, or one of a device that is gone.
     pub(crate) fn drop_lane_if_unused(&mut self, index: usize) {
-        let unused = |l: &LaneEntry<S>| l.connections == 0 && (l.private || l.silent);
+        let unused = |l: &LaneEntry<S>| l.connections == 0 && (l.private || l.silent || l.leaving);
         if self.lanes.get(index).is_some_and(unused) {
             let mut entry = self.lanes.remove(index);
             self.watch.unwatch(entry.lane.cq().event_fd());

@@ -52,6 +52,8 @@ pub enum Message<S: Stack> {
     CompletionQueueError(u64),
     /// This device failed.
     DeviceFatal(u64),
+    /// This device is being taken away, and still works.
+    DeviceRemoved(u64),
     /// To the owner of a controller: this queue asks to join it.
     Join {
         /// The controller.

@@ -194,6 +194,7 @@ where
                 self.close_device(instance, Cause::CompletionQueueError);
             }
             Message::DeviceFatal(instance) => self.close_device(instance, Cause::DeviceFatal),
+            Message::DeviceRemoved(instance) => self.leave_device(instance),
             Message::Join { controller, queue, request } => {
                 self.join(controller, queue, &request);
             }
@@ -243,14 +244,22 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
         self.drive(c, |transport, now, retired| transport.established(now, retired));
     }
 
+    fn lanes_of(&self, instance: u64) -> Vec<usize> {
+        let lanes = self.lanes.iter().filter(|(_, l)| l.lane.device().instance() == instance);
+        lanes.map(|(index, _)| index).collect()
+    }
+
+    /// Closes every connection of a device by the ordinary way, then releases the device.
+    fn leave_device(&mut self, instance: u64) {
+        for index in self.lanes_of(instance) {
+            self.lanes[index].leaving = true;
+            self.close_lane(index, Cause::DeviceRemoved);
+            self.drop_lane_if_unused(index);
+        }
+    }
+
     fn close_device(&mut self, instance: u64, cause: Cause) {
-        let lanes: Vec<usize> = self
-            .lanes
-            .iter()
-            .filter(|(_, l)| l.lane.device().instance() == instance)
-            .map(|(index, _)| index)
-            .collect();
-        for index in lanes {
+        for index in self.lanes_of(instance) {
             self.close_lane(index, cause);
             if let Some(lane) = self.lanes.get_mut(index) {
                 lane.silent = true;
