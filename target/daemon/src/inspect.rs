@@ -12,6 +12,7 @@ use transport::device::Stack;
 
 use crate::acceptor::{ListenerState, ListenerStates};
 use crate::limits::STATUS_TIMEOUT;
+use crate::mailbox::Sender;
 use crate::reactor::message::{Message, ReactorStatus};
 use crate::shared::Shared;
 use crate::status::{self, DaemonState, Inspect, Status};
@@ -42,7 +43,7 @@ impl<S: Stack> Inspect for Inspector<S> {
         status.drains = self.shared.drains.status();
         let mut queues: BTreeMap<_, Vec<status::Queue>> = BTreeMap::new();
         let mut controllers = Vec::new();
-        for part in self.ask() {
+        for part in ask(self.shared.reactors()) {
             add(&mut status.counters, &part);
             status.reactors.push(part.reactor);
             controllers.extend(part.controllers);
@@ -65,23 +66,22 @@ impl<S: Stack> Inspect for Inspector<S> {
     }
 }
 
-impl<S: Stack> Inspector<S> {
-    /// Asks every reactor; one that does not answer in time is left out.
-    fn ask(&self) -> Vec<ReactorStatus> {
-        let reactors = self.shared.reactors();
-        let (reply, answers) = mpsc::sync_channel(reactors.len());
-        for reactor in reactors {
-            reactor.send(Message::Status(reply.clone()));
-        }
-        drop(reply);
-        let deadline = Instant::now() + STATUS_TIMEOUT;
-        let left = || deadline.checked_duration_since(Instant::now()).unwrap_or(Duration::ZERO);
-        let mut parts: Vec<_> =
-            (0..reactors.len()).map_while(|_| answers.recv_timeout(left()).ok()).collect();
-        parts.sort_by_key(|part| part.reactor.index);
-        parts
+/// Asks every reactor; one that does not answer in time is left out.
+pub(crate) fn ask<S: Stack>(reactors: &[Sender<Message<S>>]) -> Vec<ReactorStatus> {
+    let (reply, answers) = mpsc::sync_channel(reactors.len());
+    for reactor in reactors {
+        reactor.send(Message::Status(reply.clone()));
     }
+    drop(reply);
+    let deadline = Instant::now() + STATUS_TIMEOUT;
+    let left = || deadline.checked_duration_since(Instant::now()).unwrap_or(Duration::ZERO);
+    let mut parts: Vec<_> =
+        (0..reactors.len()).map_while(|_| answers.recv_timeout(left()).ok()).collect();
+    parts.sort_by_key(|part| part.reactor.index);
+    parts
+}
 
+impl<S: Stack> Inspector<S> {
     fn listeners(&self) -> (status::Rdma, Vec<status::Listener>) {
         let states = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         let listeners: Vec<_> =

@@ -23,7 +23,7 @@ use crate::clock::{Clock, MonotonicClock};
 use crate::control;
 use crate::disk_buf::DiskBuf;
 use crate::export;
-use crate::inspect::Inspector;
+use crate::inspect::{self, Inspector};
 use crate::limits::SHUTDOWN_TIMEOUT;
 use crate::mailbox::Sender;
 use crate::reactor::message::Message;
@@ -205,8 +205,9 @@ impl Running {
                 Ok(Err(error)) => anyhow::bail!(error),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
                     anyhow::bail!(
-                        "connections were still closing {} s after the signal; ending without \
-                         them: the kernel releases what they hold",
+                        "{} {} s after the end was asked for; ending without them: the kernel \
+                         releases what they hold",
+                        what_is_left(&self.senders),
                         SHUTDOWN_TIMEOUT.as_secs()
                     );
                 }
@@ -219,6 +220,18 @@ impl Running {
         tracing::info!("every connection has ended");
         Ok(())
     }
+}
+
+/// What a late end waits for. A reactor that does not answer is stuck itself.
+fn what_is_left(reactors: &[Sender<Message<Verbs>>]) -> String {
+    let parts = inspect::ask(reactors);
+    let connections: u32 = parts.iter().map(|part| part.reactor.connections).sum();
+    let operations: usize = parts.iter().map(|part| part.disk_operations).sum();
+    let silent = reactors.len() - parts.len();
+    format!(
+        "{connections} connections and {operations} disk operations were left, and {silent} \
+         reactors did not answer,"
+    )
 }
 
 fn start_acceptor(

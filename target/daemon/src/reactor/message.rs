@@ -34,6 +34,8 @@ pub struct ReactorStatus {
     pub controllers: Vec<(Name, String, Controller)>,
     /// Its queues, each with the controller it belongs to.
     pub queues: Vec<(Name, crate::status::Queue)>,
+    /// Disk operations that have not come back.
+    pub disk_operations: usize,
     /// What it counted.
     pub(crate) counters: crate::reactor::Counters,
 }

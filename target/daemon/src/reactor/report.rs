@@ -66,6 +66,7 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
             reactor,
             controllers: self.controller_status(),
             queues: self.conns.iter().filter_map(|(c, _)| self.queue_status(c)).collect(),
+            disk_operations: self.disks.in_flight(),
             counters: self.counters_now(),
         }
     }
