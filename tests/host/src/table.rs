@@ -30,7 +30,7 @@ impl Table {
 }
 
 /// A line at once: a case that hangs should be seen to be the next one.
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     let mut out = std::io::stdout().lock();
     // Nobody is left to be told when this fails.
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
