@@ -11,6 +11,7 @@ use sluice_config::schema::{self, RdmaMode, Transport};
 use transport::device::Stack;
 
 use crate::acceptor::{ListenerState, ListenerStates};
+use crate::drains::{DrainList, DrainQuery};
 use crate::limits::STATUS_TIMEOUT;
 use crate::mailbox::Sender;
 use crate::reactor::message::{Message, ReactorStatus};
@@ -63,6 +64,10 @@ impl<S: Stack> Inspect for Inspector<S> {
         status.counters.log_lines_dropped = crate::log::dropped_lines();
         status.counters.log_lines_suppressed = crate::log::suppressed_lines();
         status
+    }
+
+    fn drains(&self, query: DrainQuery) -> DrainList {
+        self.shared.drains.list(query, self.started.elapsed())
     }
 }
 

@@ -50,3 +50,11 @@ pub const REMOVAL_RELEASED_GRACE: Duration = Duration::from_secs(1);
 
 /// How long a status request waits for a reactor's part.
 pub const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Ends of connections that are kept for `sluice drains`, at most 2 KiB each.
+pub const DRAINS_KEPT: usize = 256;
+
+/// Of those, ends that were not clean and that clean ones do not push out.
+pub const DRAINS_KEPT_UNCLEAN: usize = 64;
+
+const _: () = assert!(DRAINS_KEPT_UNCLEAN < DRAINS_KEPT);

@@ -4,19 +4,21 @@
 //! fields are added, never renamed or given another meaning. A field that an older daemon does not
 //! send reads as its default, one that a newer daemon sends is ignored. Units are in the names.
 
-use std::fmt;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-/// Drains kept in [`Drains::recent`]: what one look after an incident can read.
-pub const DRAINS_RECENT_MAX: usize = 32;
+use crate::drains::{DrainList, DrainQuery};
 
-/// What answers `sluice status`: called on the control thread, never on a reactor.
+/// What answers the control socket: called on its thread, never on a reactor.
 pub trait Inspect: Send + Sync {
     /// A picture of now. It may wait for the reactors, but not longer than a few seconds.
     fn status(&self) -> Status;
+
+    /// The closes asked for, as far as they are kept. Waits for nothing.
+    fn drains(&self, query: DrainQuery) -> DrainList;
 }
 
 /// Everything about one daemon.
@@ -76,13 +78,15 @@ macro_rules! words {
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.pad(self.as_str())
             }
         }
     };
 }
+
+pub(crate) use words;
 
 words! {
     /// Where in its life a daemon is.
@@ -276,13 +280,18 @@ pub struct Lane {
     pub pool_total_bytes: u64,
 }
 
-/// How connections ended. Everything but `closed` and `slowest_to_destroy_ms` should stay 0.
+/// How connections ended. `closed` is the sum of `clean`, `late` and `quarantined`; the latter two,
+/// what leaked and what met the deadline should stay 0. Each end in full: `sluice drains`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Drains {
     /// Connections whose end is complete.
     pub closed: u64,
-    /// Of those: waited in vain for flushed completions.
+    /// Of those: everything that was waited for came.
+    pub clean: u64,
+    /// A deadline ended the wait for something, and no memory was lost.
+    pub late: u64,
+    /// Waited in vain for flushed completions.
     pub deadline_met: u64,
     /// Connections given up with all their memory, because their queue pair could not be destroyed.
     pub quarantined: u64,
@@ -294,19 +303,13 @@ pub struct Drains {
     pub disk_operations_leaked: u64,
     /// Longest time from a connection's first cause to close to the destruction of its queue pair.
     pub slowest_to_destroy_ms: u64,
-    /// The latest, oldest first; at most [`DRAINS_RECENT_MAX`].
-    pub recent: Vec<DrainSummary>,
+    /// Closes in which the deadline of this state was met; one close may be in several.
+    pub deadlines: BTreeMap<String, u64>,
+    /// Closes by what began them.
+    pub first_causes: BTreeMap<String, u64>,
 }
 
 impl Drains {
-    /// Keeps one more, and forgets the oldest beyond [`DRAINS_RECENT_MAX`].
-    pub fn push_recent(&mut self, summary: DrainSummary) {
-        if self.recent.len() >= DRAINS_RECENT_MAX {
-            self.recent.remove(0);
-        }
-        self.recent.push(summary);
-    }
-
     /// Whether anything was given up.
     pub fn lost_anything(&self) -> bool {
         self.quarantined > 0
@@ -314,36 +317,6 @@ impl Drains {
             || self.buffers_leaked > 0
             || self.disk_operations_leaked > 0
     }
-}
-
-/// The end of one connection. `posted` is the sum of the next five when all is accounted for.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct DrainSummary {
-    /// The whole report in one line.
-    pub text: String,
-    /// The daemon's uptime when it ended.
-    pub at_uptime_s: u64,
-    /// Address of the host.
-    pub peer: String,
-    /// What it was, for people: `controller 3 queue 1`.
-    pub queue: String,
-    /// What began the close.
-    pub cause: String,
-    /// Work requests posted in the connection's life.
-    pub posted: u64,
-    /// Of those: completed.
-    pub completed: u64,
-    /// Completed in error by the flush.
-    pub flushed: u64,
-    /// Known to be done by a later completion.
-    pub retired_in_order: u64,
-    /// Taken back after the queue pair was destroyed.
-    pub reclaimed: u64,
-    /// Fate unknown: their buffers are never used again.
-    pub leaked: u64,
-    /// From the first cause to close to the destruction of the queue pair.
-    pub to_destroy_ms: u64,
 }
 
 /// What happened since the start.

@@ -8,7 +8,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::thread;
 
-use sluice::status::{DRAINS_RECENT_MAX, DrainSummary, Drains, Status};
+use sluice::status::Status;
 use support::*;
 use tempfile::TempDir;
 
@@ -32,7 +32,6 @@ fn names_in_json_are_the_documented_ones() {
         ("/listeners/1/reason", "the address is on no RDMA device"),
         ("/subsystems/0/controllers/0/state", "ready"),
         ("/subsystems/0/controllers/0/queues/1/device", "mlx5_0"),
-        ("/drains/recent/0/queue", "controller 1 queue 2"),
     ] {
         assert_eq!(json.pointer(pointer).unwrap(), expected, "{pointer}");
     }
@@ -43,7 +42,10 @@ fn names_in_json_are_the_documented_ones() {
         "/subsystems/0/controllers/0/queues/0/qp_number",
         "/reactors/0/lanes/0/pool_total_bytes",
         "/drains/slowest_to_destroy_ms",
-        "/drains/recent/0/retired_in_order",
+        "/drains/clean",
+        "/drains/late",
+        "/drains/deadlines/flushing",
+        "/drains/first_causes/peer disconnected",
         "/counters/read_bytes",
     ] {
         assert!(json.pointer(pointer).unwrap().is_u64(), "{pointer}");
@@ -81,17 +83,15 @@ fn tables_show_each_part_once_and_nothing_of_a_host_raw() {
         assert!(shown.contains(part), "no {part:?} in\n{shown}");
     }
     assert!(!shown.contains('\u{1b}'));
-    assert!(!shown.contains("posted 12"), "drains without --verbose:\n{shown}");
     assert!(shown.lines().all(|line| !line.ends_with(' ')), "{shown}");
 }
 
 #[test]
-fn verbose_adds_queues_and_drains() {
+fn verbose_adds_queues() {
     let directory = TempDir::new().unwrap();
     let socket = directory.path().join("control.sock");
     let _daemon = daemon(&socket, busy());
     let shown = stdout(&sluice(&["status", "-v", "--socket", text(&socket)]));
-    assert!(shown.contains("posted 12 = completed 10 + flushed 2"), "{shown}");
     let queues = shown.lines().filter(|line| line.contains("mlx5_0") && line.contains("128"));
     assert_eq!(queues.count(), 2, "{shown}");
 }
@@ -166,15 +166,4 @@ fn a_daemon_that_dies_is_unreachable_and_one_that_babbles_is_a_failure() {
         daemon.join().unwrap();
         assert_silent_stdout(&output, code);
     }
-}
-
-#[test]
-fn only_the_latest_drains_are_kept() {
-    let mut drains = Drains::default();
-    for at_uptime_s in 0..100 {
-        drains.push_recent(DrainSummary { at_uptime_s, ..DrainSummary::default() });
-    }
-    assert_eq!(drains.recent.len(), DRAINS_RECENT_MAX);
-    assert_eq!(drains.recent.last().unwrap().at_uptime_s, 99);
-    assert_eq!(drains.recent[0].at_uptime_s, 100 - u64::try_from(DRAINS_RECENT_MAX).unwrap());
 }

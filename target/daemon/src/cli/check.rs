@@ -5,8 +5,8 @@ use std::path::Path;
 use serde::Serialize;
 use sluice_config::{Config, Diagnostic, Diagnostics, Severity};
 
-use super::output::{print, say};
-use super::{CheckOutput, Exit};
+use super::output::{self, print, say};
+use super::{CheckFormat, Exit};
 
 /// What was found in a file, as JSON.
 #[derive(Serialize)]
@@ -20,18 +20,18 @@ struct Report<'a> {
 }
 
 /// Checks the file, and what it names on this machine.
-pub(super) fn check(file: &Path, form: CheckOutput) -> Exit {
+pub(super) fn check(file: &Path, form: CheckFormat) -> Exit {
     let (config, diagnostics) = examine(file);
     let valid = !diagnostics.has_errors();
     let printed = match (form, &config) {
-        (CheckOutput::Json, _) => print(&json(file, &diagnostics)),
-        (CheckOutput::Text, Some(config)) if valid => {
+        (CheckFormat::Json, _) => print(&json(file, &diagnostics)),
+        (CheckFormat::Text, Some(config)) if valid => {
             if !diagnostics.as_slice().is_empty() {
                 say(&diagnostics);
             }
             print(&summary(file, config))
         }
-        (CheckOutput::Text, _) => {
+        (CheckFormat::Text, _) => {
             say(&diagnostics);
             Exit::Ok
         }
@@ -64,10 +64,7 @@ fn json(file: &Path, diagnostics: &Diagnostics) -> String {
         omitted: diagnostics.omitted(),
         diagnostics: shown,
     };
-    let mut text = serde_json::to_string_pretty(&report)
-        .expect("strings, numbers and lists of them are always representable");
-    text.push('\n');
-    text
+    output::json(&report)
 }
 
 fn summary(file: &Path, config: &Config) -> String {

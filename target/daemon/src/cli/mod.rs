@@ -1,6 +1,8 @@
 //! The command line: data goes to stdout, everything else to stderr.
 
 mod check;
+mod daemon;
+mod drains;
 mod output;
 mod serve;
 mod status;
@@ -60,6 +62,8 @@ enum Command {
     Check(CheckArgs),
     /// Show what a running daemon does
     Status(StatusArgs),
+    /// Show how a running daemon's connections ended, the newest first
+    Drains(DrainsArgs),
     /// Print the version
     Version,
 }
@@ -77,28 +81,50 @@ struct CheckArgs {
     #[arg(value_name = "FILE", default_value = CONFIG_DEFAULT)]
     file: PathBuf,
     /// Form of the answer; json goes to stdout, with the diagnostics
-    #[arg(short, long, value_enum, default_value_t = CheckOutput::Text)]
-    output: CheckOutput,
+    #[arg(short = 'o', long, alias = "output", value_enum, default_value_t = CheckFormat::Text)]
+    format: CheckFormat,
 }
 
+/// Which daemon is asked.
 #[derive(Debug, Args)]
-struct StatusArgs {
+struct DaemonArgs {
     /// Admin socket of the daemon
     #[arg(short, long, value_name = "PATH", conflicts_with = "config")]
     socket: Option<PathBuf>,
     /// Configuration that names the socket [default: /etc/sluice/sluice.toml]
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct StatusArgs {
+    #[command(flatten)]
+    daemon: DaemonArgs,
     /// Form of the answer
-    #[arg(short, long, value_enum, default_value_t = StatusOutput::Table)]
-    output: StatusOutput,
-    /// Show every queue and the latest drains too; json always has them
+    #[arg(short = 'o', long, alias = "output", value_enum, default_value_t = Format::Table)]
+    format: Format,
+    /// Show every queue too; json always has them
     #[arg(short, long)]
     verbose: bool,
 }
 
+#[derive(Debug, Args)]
+struct DrainsArgs {
+    /// Show this one in full
+    #[arg(value_name = "ID", conflicts_with = "limit")]
+    id: Option<u64>,
+    /// Show no more than so many
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
+    limit: u64,
+    /// Form of the answer; json always has everything
+    #[arg(short = 'o', long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+    #[command(flatten)]
+    daemon: DaemonArgs,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum CheckOutput {
+enum CheckFormat {
     /// For people
     Text,
     /// One object
@@ -106,7 +132,7 @@ enum CheckOutput {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum StatusOutput {
+enum Format {
     /// For people
     Table,
     /// One object
@@ -117,8 +143,9 @@ enum StatusOutput {
 pub fn main() -> ExitCode {
     let exit = match Cli::parse().command {
         Command::Serve(args) => serve::serve(&args.config),
-        Command::Check(args) => check::check(&args.file, args.output),
+        Command::Check(args) => check::check(&args.file, args.format),
         Command::Status(args) => status::status(&args),
+        Command::Drains(args) => drains::drains(&args),
         Command::Version => output::print(concat!("sluice ", env!("CARGO_PKG_VERSION"), "\n")),
     };
     ExitCode::from(exit.code())

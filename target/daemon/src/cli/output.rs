@@ -18,6 +18,14 @@ pub(super) fn print(data: &str) -> Exit {
     }
 }
 
+/// One object of JSON, for people to read too.
+pub(super) fn json(value: &impl serde::Serialize) -> String {
+    let mut text = serde_json::to_string_pretty(value)
+        .expect("plain structs, and maps by name, are always representable");
+    text.push('\n');
+    text
+}
+
 /// Says on stderr why something did not go as asked.
 pub(super) fn complain(message: impl Display) {
     say(format_args!("sluice: {message}"));

@@ -1,72 +1,21 @@
 //! `sluice status`
 
-use std::path::{Path, PathBuf};
-
-use super::output::{complain, print, say};
+use super::daemon::ask;
+use super::output::{json, print};
 use super::table::{Table, clean, size, uptime};
-use super::{CONFIG_DEFAULT, Exit, SOCKET_DEFAULT, StatusArgs, StatusOutput};
-use crate::control::limits::CLIENT_TIMEOUT;
-use crate::control::{Client, ClientError};
+use super::{Exit, Format, StatusArgs};
+use crate::control::Client;
 use crate::status::{Controller, Drains, Queue, Status, Subsystem};
 
 /// Asks the daemon and shows the answer.
 pub(super) fn status(args: &StatusArgs) -> Exit {
-    let socket = match socket(args) {
-        Ok(socket) => socket,
-        Err(exit) => return exit,
-    };
-    let answer = Client::connect(&socket, CLIENT_TIMEOUT).and_then(Client::status);
-    match answer {
-        Ok(status) => print(&match args.output {
-            StatusOutput::Table => tables(&status, args.verbose),
-            StatusOutput::Json => json(&status),
+    match ask(&args.daemon, Client::status) {
+        Ok(status) => print(&match args.format {
+            Format::Table => tables(&status, args.verbose),
+            Format::Json => json(&status),
         }),
-        Err(error) => {
-            complain(format_args!("{error}{}", advice(&error)));
-            if error.unreachable() { Exit::DaemonNotReachable } else { Exit::Failed }
-        }
+        Err(exit) => exit,
     }
-}
-
-/// The socket that was named, or the one of the configuration.
-fn socket(args: &StatusArgs) -> Result<PathBuf, Exit> {
-    if let Some(socket) = &args.socket {
-        return Ok(socket.clone());
-    }
-    let file = args.config.as_deref().unwrap_or(Path::new(CONFIG_DEFAULT));
-    match (sluice_config::load(file), &args.config) {
-        (Ok(loaded), _) => Ok(loaded.config.control_socket.value),
-        // Who may ask the daemon may not always read its configuration.
-        (Err(_), None) => Ok(PathBuf::from(SOCKET_DEFAULT)),
-        (Err(diagnostics), Some(_)) => {
-            say(diagnostics);
-            complain(format_args!("{} is invalid; name the socket with --socket", file.display()));
-            Err(Exit::ConfigInvalid)
-        }
-    }
-}
-
-fn advice(error: &ClientError) -> &'static str {
-    match error {
-        ClientError::NoSocket(_) | ClientError::NobodyListens(_) => {
-            "\n  Start it (systemctl start sluice), or name its socket with --socket or --config."
-        }
-        ClientError::NoPermission(_) => "\n  Ask as root, or as a member of the socket's group.",
-        ClientError::TimedOut { .. } | ClientError::Closed(_) => {
-            "\n  It may be starting, ending or overloaded: see journalctl -u sluice."
-        }
-        ClientError::BadAnswer { .. } | ClientError::Refused(_) => {
-            "\n  The daemon may be of another version than this program: restart it."
-        }
-        ClientError::System { .. } => "",
-    }
-}
-
-fn json(status: &Status) -> String {
-    let mut text = serde_json::to_string_pretty(status)
-        .expect("plain structs without maps or foreign types are always representable");
-    text.push('\n');
-    text
 }
 
 /// What an administrator looks at first comes first.
@@ -91,7 +40,7 @@ fn tables(status: &Status, verbose: bool) -> String {
     }
     text.push_str(&section("Reactors", &reactors(status)));
     text.push_str(&section("Buffers", &lanes(status)));
-    text.push_str(&drains(&status.drains, verbose));
+    text.push_str(&drains(&status.drains));
     text.push_str(&counters(status));
     text
 }
@@ -251,10 +200,10 @@ fn lanes(status: &Status) -> Table {
     table
 }
 
-fn drains(drains: &Drains, verbose: bool) -> String {
+fn drains(drains: &Drains) -> String {
     let mut text = format!(
-        "\nDrains: {} closed, {} met the deadline, slowest {} ms\n",
-        drains.closed, drains.deadline_met, drains.slowest_to_destroy_ms
+        "\nDrains: {} closed, {} clean, {} late, {} met the deadline, slowest {} ms\n",
+        drains.closed, drains.clean, drains.late, drains.deadline_met, drains.slowest_to_destroy_ms
     );
     if drains.lost_anything() {
         text.push_str(&format!(
@@ -265,13 +214,6 @@ fn drains(drains: &Drains, verbose: bool) -> String {
             drains.buffers_leaked,
             drains.disk_operations_leaked
         ));
-    }
-    if verbose {
-        for drain in &drains.recent {
-            let at = uptime(drain.at_uptime_s);
-            let (peer, queue) = (clean(&drain.peer), clean(&drain.queue));
-            text.push_str(&format!("  {at}  {peer}  {queue}: {}\n", clean(&drain.text)));
-        }
     }
     text
 }

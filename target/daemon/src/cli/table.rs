@@ -91,6 +91,24 @@ pub(super) fn uptime(seconds: u64) -> String {
     if days == 0 { clock } else { format!("{days}d {clock}") }
 }
 
+/// Microseconds with three digits that mean something, in the unit that fits.
+pub(super) fn span(us: u64) -> String {
+    let fixed = |value: u64, unit: u64, name: &str| {
+        let (whole, rest) = (value / unit, value % unit);
+        match whole {
+            0..10 => format!("{whole}.{:02} {name}", rest * 100 / unit),
+            10..100 => format!("{whole}.{} {name}", rest * 10 / unit),
+            100.. => format!("{whole} {name}"),
+        }
+    };
+    match us {
+        0..1_000 => format!("{us} \u{b5}s"),
+        1_000..1_000_000 => fixed(us, 1_000, "ms"),
+        1_000_000..60_000_000 => fixed(us, 1_000_000, "s"),
+        60_000_000.. => uptime(us / 1_000_000),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,6 +139,23 @@ mod tests {
             (u64::MAX, "16383.9 PiB"),
         ] {
             assert_eq!(size(bytes), text);
+        }
+    }
+
+    #[test]
+    fn spans_have_three_digits_and_are_rounded_down() {
+        for (us, text) in [
+            (0, "0 \u{b5}s"),
+            (999, "999 \u{b5}s"),
+            (1_009, "1.00 ms"),
+            (12_399, "12.3 ms"),
+            (999_999, "999 ms"),
+            (5_010_000, "5.01 s"),
+            (59_999_999, "59.9 s"),
+            (60_000_000, "00:01:00"),
+            (u64::MAX, "213503982d 08:01:49"),
+        ] {
+            assert_eq!(span(us), text);
         }
     }
 

@@ -11,6 +11,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::limits;
 use super::protocol::{ErrorReply, Reply, Request, Response, VERSION};
+use crate::drains::{DrainList, DrainQuery};
 use crate::status::Status;
 
 /// Why there is no answer.
@@ -100,9 +101,24 @@ impl Client {
     /// # Errors
     /// No answer in time, or one that is not understood.
     pub fn status(self) -> Result<Status, ClientError> {
+        let path = self.path.clone();
         match self.request(&Request::Status)? {
             Reply::Status(status) => Ok(*status),
             Reply::Error(error) => Err(error.into()),
+            Reply::Drains(_) => Err(answers_another(path)),
+        }
+    }
+
+    /// Asks how connections ended.
+    ///
+    /// # Errors
+    /// No answer in time, or one that is not understood.
+    pub fn drains(self, query: DrainQuery) -> Result<DrainList, ClientError> {
+        let path = self.path.clone();
+        match self.request(&Request::Drains(query))? {
+            Reply::Drains(drains) => Ok(drains),
+            Reply::Error(error) => Err(error.into()),
+            Reply::Status(_) => Err(answers_another(path)),
         }
     }
 
@@ -169,6 +185,10 @@ impl Client {
             Some(_) | None => ClientError::System { path: self.path.clone(), source },
         }
     }
+}
+
+fn answers_another(path: PathBuf) -> ClientError {
+    ClientError::BadAnswer { path, reason: "it is to another request".to_owned() }
 }
 
 /// The send timeout bounds connect(2) too, which otherwise waits for ever on a full backlog.

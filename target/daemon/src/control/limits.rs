@@ -8,7 +8,7 @@ pub const SOCKET_MODE: u32 = 0o660;
 /// Permissions of its directory where the daemon has to make it.
 pub const DIRECTORY_MODE: u32 = 0o750;
 
-/// Bytes of a request with its newline: the longest of today has 34.
+/// Bytes of a request with its newline: the longest of today has about 90.
 pub const REQUEST_BYTES_MAX: usize = 4096;
 
 /// Bytes of a response that a client takes. A queue is about 200 bytes of JSON, and the bound on

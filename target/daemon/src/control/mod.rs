@@ -1,8 +1,9 @@
 //! The admin socket: one line of JSON asks, one line of JSON answers, and the connection ends.
 //!
 //! `{"version":1,"request":"status"}` is answered by `{"version":1,"reply":{"status":{…}}}` or by
-//! `{"version":1,"reply":{"error":{"code":"…","message":"…"}}}`. Who may ask is decided by the
-//! permissions of the socket alone.
+//! `{"version":1,"reply":{"error":{"code":"…","message":"…"}}}`. The other request is
+//! `{"drains":{"id":…,"limit":…}}`, both optional. Who may ask is decided by the permissions of the
+//! socket alone.
 
 mod bind;
 mod client;

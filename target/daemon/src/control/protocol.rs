@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::drains::{DrainList, DrainQuery};
 use crate::status::{Inspect, Status};
 
 /// Version of the protocol; a request of another one is refused, with this number.
@@ -14,6 +15,8 @@ pub const VERSION: u32 = 1;
 pub enum Request {
     /// A picture of now.
     Status,
+    /// How connections ended, newest first.
+    Drains(DrainQuery),
 }
 
 /// An answer with the version it is in.
@@ -31,6 +34,8 @@ pub struct Response {
 pub enum Reply {
     /// To [`Request::Status`].
     Status(Box<Status>),
+    /// To [`Request::Drains`].
+    Drains(DrainList),
     /// The request was refused.
     Error(ErrorReply),
 }
@@ -111,6 +116,7 @@ impl Response {
     pub fn to_request(request: Result<Request, ErrorReply>, inspect: &dyn Inspect) -> Self {
         let reply = match request {
             Ok(Request::Status) => Reply::Status(Box::new(inspect.status())),
+            Ok(Request::Drains(query)) => Reply::Drains(inspect.drains(query)),
             Err(error) => Reply::Error(error),
         };
         Self { version: VERSION, reply }
@@ -125,7 +131,7 @@ impl Response {
 /// JSON has no newline outside of strings, and escapes those inside.
 fn to_line(value: &impl Serialize) -> Vec<u8> {
     let mut line = serde_json::to_vec(value)
-        .expect("plain structs without maps or foreign types are always representable");
+        .expect("plain structs, and maps by name, are always representable");
     line.push(b'\n');
     line
 }
@@ -139,6 +145,13 @@ mod tests {
         let line = Request::Status.to_line();
         assert_eq!(line, b"{\"version\":1,\"request\":\"status\"}\n");
         assert_eq!(Request::from_line(&line), Ok(Request::Status));
+        let query = DrainQuery { id: None, limit: Some(7) };
+        let line = Request::Drains(query).to_line();
+        let text = &b"{\"version\":1,\"request\":{\"drains\":{\"id\":null,\"limit\":7}}}\n"[..];
+        assert_eq!(line, text);
+        assert_eq!(Request::from_line(text), Ok(Request::Drains(query)));
+        let all = Request::from_line(b"{\"version\":1,\"request\":{\"drains\":{}}}");
+        assert_eq!(all, Ok(Request::Drains(DrainQuery::default())));
     }
 
     #[test]
@@ -154,6 +167,8 @@ mod tests {
             (b"{\"version\":2,\"request\":\"status\"}", ErrorCode::UnsupportedVersion),
             (b"{\"version\":1,\"request\":\"format\"}", ErrorCode::UnknownRequest),
             (b"{\"version\":1,\"request\":{\"status\":1}}", ErrorCode::UnknownRequest),
+            (b"{\"version\":1,\"request\":\"drains\"}", ErrorCode::UnknownRequest),
+            (b"{\"version\":1,\"request\":{\"drains\":{\"id\":-1}}}", ErrorCode::UnknownRequest),
         ] {
             let shown = String::from_utf8_lossy(line);
             assert_eq!(Request::from_line(line).map_err(|e| e.code), Err(code), "{shown}");

@@ -9,6 +9,7 @@ use transport::cause::Cause;
 use transport::device::Stack;
 
 use crate::disk_buf::DiskBuf;
+use crate::drains::Connected;
 use crate::reactor::Reactor;
 use crate::reactor::message::Message;
 use crate::reactor::queue::Role;
@@ -39,7 +40,10 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
 
     /// Connect on an admin queue: makes a controller, owned by this reactor.
     pub(crate) fn connect_admin(&mut self, c: usize, permit: Permit, request: &ConnectRequest) {
-        let completion = match self.new_controller(c, request) {
+        let controller = self.new_controller(c, request);
+        let cntlid = controller.as_ref().ok().map(|slot| self.controllers[*slot].cntlid);
+        self.conns[c].connect = Some(connected(request, cntlid));
+        let completion = match controller {
             Ok(slot) => {
                 let conn = &mut self.conns[c];
                 conn.role = Role::Admin(slot);
@@ -120,6 +124,7 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
     /// Connect on an I/O queue: asks the controller's owner, which may be another reactor.
     pub(crate) fn connect_io(&mut self, c: usize, permit: Permit, request: Box<ConnectRequest>) {
         let cntlid = nvme::Cntlid(request.cntlid);
+        self.conns[c].connect = Some(connected(&request, None));
         let owner = self.shared.registry().owner(&request.subnqn, cntlid).map(Name::from_raw);
         let Some(controller) = owner else {
             let error = ConnectError::unknown_controller();
@@ -154,7 +159,12 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
         let conn = &mut self.conns[c];
         let Some(permit) = conn.connecting.take() else { return };
         let completion = match grant {
-            Ok(grant) => conn.queue.connect_io(permit, *grant),
+            Ok(grant) => {
+                if let Some(connect) = &mut conn.connect {
+                    connect.cntlid = Some(grant.cntlid);
+                }
+                conn.queue.connect_io(permit, *grant)
+            }
             Err(error) => {
                 conn.role = Role::Fresh;
                 tracing::warn!(peer = %conn.peer, %error, "I/O queue refused");
@@ -325,4 +335,10 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
         }
         self.controller_events(name);
     }
+}
+
+/// What is kept of a Connect command for the report of its connection's end.
+fn connected(request: &ConnectRequest, cntlid: Option<nvme::Cntlid>) -> Box<Connected> {
+    let (host, subsystem) = (request.hostnqn.clone(), request.subnqn.clone());
+    Box::new(Connected { host, subsystem, cntlid })
 }

@@ -18,6 +18,7 @@ use transport::wr::{Door, Memory, Retired, WrKind};
 
 use crate::clock::transport_now;
 use crate::disk_buf::DiskBuf;
+use crate::drains::Whose;
 use crate::limits::READ_DEPTH_MAX;
 use crate::orphans::OrphanId;
 use crate::reactor::Reactor;
@@ -73,12 +74,11 @@ where
                 }
             };
         let depth = usize::from(claim.entries);
-        let device_reads = device.attr().max_qp_init_rd_atom;
-        let read_depth =
-            u32::from(request.initiator_depth).min(device_reads).clamp(1, READ_DEPTH_MAX);
+        let read_depth = read_depth(request.initiator_depth, device.attr().max_qp_init_rd_atom);
         let in_capsule = u32::try_from(in_capsule).unwrap_or(0);
         self.conns.insert(Conn {
             generation,
+            qp_number: transport.qp_number(),
             transport,
             lane,
             queue: Queue::new(claim, in_capsule),
@@ -103,6 +103,7 @@ where
             reads: VecDeque::with_capacity(depth),
             backend: 0,
             capsules_seen: 0,
+            connect: None,
         });
         self.lanes[lane].connections += 1;
         self.counters.connections_accepted += 1;
@@ -172,6 +173,11 @@ where
         self.touch(c);
         self.take_retired(c);
     }
+}
+
+/// RDMA READs that a connection may have outstanding: what its host and the device can.
+fn read_depth(host: u8, device: u32) -> u32 {
+    u32::from(host).min(device).clamp(1, READ_DEPTH_MAX)
 }
 
 /// A place for a queue, taken.
@@ -404,7 +410,15 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
             }
         }
         let report = conn.transport.report(transport_now(self.now));
-        self.shared.drains.ended(self.now, conn.peer, conn.queue.qid(), &report);
+        let whose = Whose {
+            reactor: self.index,
+            peer: conn.peer,
+            qid: conn.queue.qid(),
+            device: self.lanes[conn.lane].lane.device().name().into(),
+            qp_number: conn.qp_number,
+            connect: conn.connect.take(),
+        };
+        self.shared.drains.ended(self.now, whose, report);
         if let Role::Io(controller) = conn.role {
             self.shared.send(controller, Message::QueueGone { controller, queue: name });
         }

@@ -12,6 +12,7 @@ use transport::drain::State;
 use transport::pool::{Buf, RecvBuf};
 
 use crate::admission::Ticket;
+use crate::drains::Connected;
 use crate::reactor::command::Command;
 use crate::reactor::timers::Armed;
 use crate::token::Name;
@@ -72,6 +73,10 @@ pub(crate) struct Conn<S: Stack> {
     /// Disk operations out.
     pub(crate) backend: u32,
     pub(crate) capsules_seen: u64,
+    /// Of its queue pair, for people: known here even when that is gone.
+    pub(crate) qp_number: u32,
+    /// What its Connect command said.
+    pub(crate) connect: Option<Box<Connected>>,
 }
 
 impl<S: Stack> Conn<S> {

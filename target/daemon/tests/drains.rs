@@ -1,0 +1,161 @@
+//! `sluice drains` against a real socket, as an administrator and a script see it.
+#![allow(clippy::unwrap_used, reason = "a test ends at its first surprise")]
+
+mod support;
+
+use std::io::Write as _;
+use std::os::unix::net::UnixListener;
+use std::thread;
+
+use sluice::drains::{DrainList, DrainRecord};
+use sluice::status::Status;
+use support::*;
+use tempfile::TempDir;
+
+/// Runs `sluice drains` with these arguments against a daemon that knows [`closes`].
+fn drains(arguments: &[&str]) -> std::process::Output {
+    let directory = TempDir::new().unwrap();
+    let socket = directory.path().join("control.sock");
+    let _daemon = daemon(&socket, Status::default());
+    sluice(&[&["drains", "--socket", text(&socket)], arguments].concat())
+}
+
+#[test]
+fn json_is_what_the_daemon_said() {
+    let output = drains(&["-o", "json"]);
+    assert_silent_stderr(&output, 0);
+    let list: DrainList = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(list.drains, closes());
+    let output = drains(&["-o", "json", "16"]);
+    let one: DrainRecord = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(one, closes()[1]);
+}
+
+#[test]
+fn names_in_json_are_the_documented_ones() {
+    let json = serde_json::to_value(&closes()[1]).unwrap();
+    for (pointer, expected) in [
+        ("/outcome", "late"),
+        ("/at", "2026-11-20T15:15:51.680Z"),
+        ("/host_nqn", "nqn.2014-08.org.nvmexpress:uuid:0c0ffee0-0000-4000-8000-000000000001"),
+        ("/cause", "shutdown"),
+        ("/merged_causes/0", "peer disconnected"),
+        ("/path/3/state", "linger"),
+        ("/deadlines/1/waited_for", "completions of 2 sends and 5 receives"),
+        ("/device", "siw0"),
+        ("/provider", "siw"),
+    ] {
+        assert_eq!(json.pointer(pointer).unwrap(), expected, "{pointer}");
+    }
+    for pointer in [
+        "/id",
+        "/cntlid",
+        "/path/3/entered_us",
+        "/path/3/lasted_us",
+        "/send/retired_in_order",
+        "/receive/leaked",
+        "/kicks",
+        "/stale_completions",
+        "/to_destroy_us",
+        "/destroy_us",
+    ] {
+        assert!(json.pointer(pointer).unwrap().is_u64(), "{pointer}");
+    }
+    assert_eq!(json.pointer("/move_to_error/ok").unwrap(), true);
+}
+
+#[test]
+fn the_table_has_a_line_for_each_and_the_newest_first() {
+    let output = drains(&[]);
+    assert_silent_stderr(&output, 0);
+    let shown = stdout(&output);
+    let lines: Vec<&str> = shown.lines().collect();
+    assert!(lines[0].starts_with("ID  ENDED"), "{shown}");
+    for (line, parts) in [
+        (1, ["17  2026-11-20 15:15:51", "clean", "2.00 ms", "mlx5_0", "peer disconnected"]),
+        (2, ["16  2026-11-20 15:15:51", "late", "4.00 s", "siw0", "shutdown (then peer disc"]),
+        (3, ["12  2026-11-20 15:15:51", "quarantined", "120 \u{b5}s", "rxe<0>", "  2  work requ"]),
+    ] {
+        for part in parts {
+            assert!(lines[line].contains(part), "no {part:?} in\n{shown}");
+        }
+    }
+    assert_eq!(lines.last().unwrap(), &"3 shown of 3 kept, 17 ended.");
+    assert!(!shown.contains('\u{1b}') && !shown.contains('\u{202e}'), "{shown:?}");
+}
+
+#[test]
+fn a_limit_shows_no_more() {
+    let shown = stdout(&drains(&["--limit", "1"]));
+    assert!(shown.contains("\n17 ") && !shown.contains("\n16 "), "{shown}");
+    assert!(shown.ends_with("1 shown of 3 kept, 17 ended.\n"), "{shown}");
+}
+
+#[test]
+fn one_is_shown_in_full() {
+    let output = drains(&["16"]);
+    assert_silent_stderr(&output, 0);
+    let shown = stdout(&output);
+    for part in [
+        "Drain 16  late  2026-11-20T15:15:51.680Z  00:01:40 ago\n",
+        "controller 3, queue 2",
+        "siw0, provider siw, queue pair 313, reactor 1",
+        "shutdown (then peer disconnected)",
+        "ok, repeated 39 times",
+        "ok, took 180 \u{b5}s, began 4.00 s after the cause",
+        "met, without completions of 2 sends and 5 receives",
+        "met, without the peer's close",
+    ] {
+        assert!(shown.contains(part), "no {part:?} in\n{shown}");
+    }
+    for stay in &closes()[1].path {
+        let named = |line: &&str| line.trim_start().starts_with(&format!("{} ", stay.state));
+        assert_eq!(shown.lines().filter(named).count(), 1, "{} in\n{shown}", stay.state);
+    }
+    let both = ["both", "49", "42", "0", "0", "7", "0"];
+    let found = |line: &str| line.split_whitespace().eq(both);
+    assert!(shown.lines().any(found), "{shown}");
+}
+
+#[test]
+fn nothing_of_a_host_reaches_the_terminal_raw() {
+    let shown = stdout(&drains(&["12"]));
+    assert!(shown.contains("<script>") && shown.contains("failed (Invalid argument"), "{shown}");
+    assert!(!shown.contains('\u{1b}') && !shown.contains('\u{202e}'), "{shown:?}");
+    assert!(shown.contains("no Connect command was granted"), "{shown}");
+}
+
+#[test]
+fn one_that_is_not_there_is_a_failure_that_says_why() {
+    let output = drains(&["15"]);
+    assert_silent_stdout(&output, 1);
+    assert!(stderr(&output).contains("drain 15 is not kept any more"), "{}", stderr(&output));
+    for id in ["0", "18"] {
+        let output = drains(&[id]);
+        assert_silent_stdout(&output, 1);
+        assert!(stderr(&output).contains("17 connections have ended"), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn what_contradicts_itself_is_wrong_usage() {
+    for arguments in [&["16", "--limit", "3"][..], &["-16"], &["latest"], &["-o", "yaml"]] {
+        assert_silent_stdout(&drains(arguments), 2);
+    }
+}
+
+#[test]
+fn an_older_daemon_is_a_failure_with_advice() {
+    let directory = TempDir::new().unwrap();
+    let socket = directory.path().join("control.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let older = thread::spawn(move || {
+        let (mut client, _) = listener.accept().unwrap();
+        let refusal = r#"{"version":1,"reply":{"error":{"code":"unknown_request","message":"x"}}}"#;
+        writeln!(client, "{refusal}").unwrap();
+    });
+    let output = sluice(&["drains", "--socket", text(&socket)]);
+    older.join().unwrap();
+    assert_silent_stdout(&output, 1);
+    assert!(stderr(&output).contains("another version"), "{}", stderr(&output));
+}
