@@ -95,8 +95,14 @@ impl World {
                     self.terminate(qp);
                 }
             }
+            // Where order is kept, the peer answers older READs before it refuses anything.
+            Executed::Failed(_) if self.waits_for_reads(qp, ordinal) => {
+                let span = Duration::from_micros(50);
+                self.before_others(span, track, What::Execute { qp, ordinal });
+            }
             Executed::Failed(status) => {
                 self.complete(qp, false, ordinal, status, 0, true);
+                self.cancel_later(qp, ordinal);
                 self.fail(qp);
             }
         }
@@ -108,6 +114,23 @@ impl World {
         let at = self.now + span;
         let place = first.unwrap_or(self.pending.len());
         self.pending.insert(place, crate::happening::Pending { track, at, what });
+    }
+
+    fn waits_for_reads(&self, qp: usize, ordinal: u32) -> bool {
+        let ordered = !self.row_of(qp).send_before_read.contains(&true);
+        let older = |wr: &Wr| wr.ordinal < ordinal && wr.is_read();
+        ordered
+            && self.qps[qp].send.iter().any(|wr| {
+                older(wr) && wr.phase == Phase::Posted && wr.fate == Fate::Normal
+            })
+    }
+
+    /// A send queue is executed in order: behind one that was not executed, none is.
+    pub(crate) fn cancel_later(&mut self, qp: usize, ordinal: u32) {
+        self.cancel(|what| {
+            matches!(what, What::Execute { qp: at, ordinal: later }
+                if *at == qp && *later > ordinal)
+        });
     }
 
     fn set_phase(&mut self, qp: usize, ordinal: u32, phase: Phase) {

@@ -536,6 +536,9 @@ impl World {
         self.cancel_work(qp, wr.ordinal);
         if !executed {
             self.check_untouched(qp, &wr);
+            if !is_recv {
+                self.cancel_later(qp, wr.ordinal);
+            }
         } else if !wr.signaled && !self.axis("flush of an executed one", row.flush_executed) {
             self.qps[qp].queue(is_recv)[at].phase = Phase::Silent;
             return true;
