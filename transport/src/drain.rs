@@ -639,6 +639,8 @@ impl Drain {
                 self.errorize(now)
             }
             State::Quiesce | State::Closing => self.errorize(now),
+            // CLOSING asks for an empty send queue (RFC 5040), and loses outstanding READs.
+            State::Linger if self.send_out > 0 => self.errorize(now),
             State::Linger => {
                 self.enter(now, State::Closing);
                 self.deadline = Some(now + CLOSING_TIMEOUT);
@@ -663,10 +665,11 @@ impl Drain {
     }
 
     /// When the state's own deadline is, and when the move to ERR is repeated: what
-    /// [`Self::timeout`] tells beside mere polls.
+    /// [`Self::timeout`] tells beside mere polls. In [`State::SrqWait`] a poll is no mere one.
     #[must_use]
     pub fn deadlines(&self) -> [Option<Now>; 2] {
-        [self.deadline, self.next_kick]
+        let poll = self.next_poll.filter(|_| self.state == State::SrqWait);
+        [self.deadline, self.next_kick.or(poll)]
     }
 
     /// What decides how it goes on, times as they are from `now`. When it polls next is left out: a

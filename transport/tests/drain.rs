@@ -135,6 +135,17 @@ fn an_orderly_close_waits_for_responses_and_on_iwarp_for_the_peer() {
     );
 }
 
+#[test]
+fn an_iwarp_close_with_work_left_on_the_send_queue_sends_no_fin() {
+    let s = |secs| Now(Duration::from_secs(secs));
+    let mut drain = live(&caps::SIW);
+    steps(&mut drain, s(0), Input::Finish(Cause::Shutdown));
+    assert_eq!(drain.state(), State::Linger);
+    steps(&mut drain, s(1), LEFT);
+    let met = steps(&mut drain, s(2), Input::Timeout);
+    assert_eq!(met, [Step::StopPosting, Step::ModifyToError], "CLOSING would lose a READ");
+}
+
 fn with_markers(caps: &'static DrainCaps) -> Drain {
     let mut drain = Drain::with(Now::default(), caps, Method::Markers);
     steps(&mut drain, Now::default(), Input::Established);
