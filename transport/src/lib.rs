@@ -6,6 +6,7 @@ pub mod device;
 pub mod drain;
 pub mod in_flight;
 pub mod lane;
+pub mod lessons;
 pub mod limits;
 pub mod marker;
 pub mod pool;
