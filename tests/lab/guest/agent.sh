@@ -54,6 +54,8 @@ run_scenario() {
   [ "$status" = 0 ] || [ -s /run/scenario/reasons ] ||
     echo "exit status $status" >>/run/scenario/reasons
   clean_up
+  # Warnings that a scenario allows are nowhere else.
+  dmesg | sed -n "/lab: begin $name\$/,\$p" >"$LAB/logs/$name.$ROLE.dmesg.txt"
   [ -s /run/scenario/reasons ] && [ "$status" = 0 ] && status=1
   say "=== end $name on $ROLE: $status"
   sed 's/^/    /' /run/scenario/reasons 2>/dev/null

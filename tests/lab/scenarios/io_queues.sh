@@ -36,4 +36,5 @@ for queues in 1 2 4; do
   nvme_disconnect
   judge_clean
 done
+judge_account
 sluice_stop
