@@ -9,10 +9,10 @@ use anyhow::{Result, ensure};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use transport::device::{
     AsyncEvent, CmEvent, CmId, CompletionQueue, Device, DeviceError, PostError, QpCaps, QueuePair,
-    RecvDesc, Remote, SendDesc, SendOp, Sge, Token,
+    RecvDesc, Remote, SendDesc, SendOp, Sge, SharedReceiveQueue, SharedReceives, Token,
 };
-use verbs::probe::{self, Srq, State};
-use verbs::{ConnectParams, Cq, Id, Mr, Pd, Qp};
+use verbs::probe::{self, State};
+use verbs::{ConnectParams, Cq, Id, Mr, Pd, Qp, Srq};
 
 use crate::memory::{BYTES, LOCAL_AT, Memory, RECV_AT, RECV_BYTES, REMOTE_AT};
 
@@ -68,10 +68,8 @@ impl End {
         let caps = QpCaps { send_wr_max: 64, recv_wr_max: 64, recv_sge_max: 1 };
         let token = Token(0x5eed);
         let (qp, srq) = if shared_receives {
-            let srq = Srq::create(&pd, 16)?;
-            // SAFETY: `srq` is a later field of the same value, and `End::destroy` takes the queue
-            // pair first; a queue pair that is never destroyed fails the run.
-            let qp = unsafe { probe::create_qp_with_srq(&id, &cq, caps, token, &pd, &srq) }?;
+            let srq = device.create_srq(&pd, 16, 1)?;
+            let qp = device.create_qp_shared(&id, &pd, &cq, &srq, caps, token)?;
             (qp, Some(srq))
         } else {
             (device.create_qp(&id, &pd, &cq, caps, token)?, None)
@@ -153,7 +151,7 @@ impl End {
         let desc = self.recv_desc(wr_id);
         if let Some(srq) = &mut self.srq {
             // SAFETY: the memory is never freed, and nobody looks at what is received.
-            return unsafe { srq.post_recv(&desc) };
+            return unsafe { srq.post_recv(&[desc]) }.map_err(|refused| refused.error);
         }
         // SAFETY: as above.
         unsafe { self.qp().post_recv(&[desc]) }.map_err(|refused| refused.error)
@@ -259,12 +257,16 @@ impl End {
         (result, began.elapsed())
     }
 
-    /// Destroys the queue pair, and says how long it took.
+    /// Destroys the queue pair, and says how long it took; then its shared receive queue.
     pub(crate) fn destroy(&mut self) -> Result<Duration> {
         let qp = self.qp.take().expect("no row destroys a queue pair twice");
         let began = Instant::now();
         qp.destroy(&self.id)?;
-        Ok(began.elapsed())
+        let took = began.elapsed();
+        if let Some(srq) = self.srq.take() {
+            srq.destroy()?;
+        }
+        Ok(took)
     }
 }
 

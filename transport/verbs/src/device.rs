@@ -22,6 +22,7 @@ use crate::events::{self, Channel, lock, set_nonblocking};
 use crate::ffi::{self, ibv_device_cap_flags, ibv_node_type, rdma_cm_event_type};
 use crate::queue_pair::Qp;
 use crate::region::{Access, Mr, Pd};
+use crate::shared_receives::Srq;
 use crate::stack::Verbs;
 
 /// `vendor_id` that the kernel's rxe reports (`RXE_VENDOR_ID`).
@@ -83,6 +84,18 @@ impl Device {
         let inner = Arc::new(DeviceInner::open(context, anchor)?);
         opened.push(Arc::downgrade(&inner));
         Ok(Self { inner })
+    }
+
+    pub(crate) fn create_qp_of(
+        &self,
+        id: &Id,
+        pd: &Pd,
+        cq: &Cq,
+        caps: QpCaps,
+        token: Token,
+        srq: Option<&Srq>,
+    ) -> Result<Qp, DeviceError> {
+        Qp::create(&self.inner, id, pd, cq, caps, token, srq)
     }
 }
 
@@ -187,7 +200,7 @@ impl device::Device<Verbs> for Device {
         caps: QpCaps,
         token: Token,
     ) -> Result<Qp, DeviceError> {
-        Qp::create(&self.inner, id, pd, cq, caps, token, ptr::null_mut())
+        self.create_qp_of(id, pd, cq, caps, token, None)
     }
 
     fn next_async_event(&self) -> Result<Option<AsyncEvent>, DeviceError> {

@@ -23,6 +23,7 @@ pub mod limits;
 pub mod probe;
 mod queue_pair;
 mod region;
+mod shared_receives;
 mod stack;
 
 pub use cm_id::Id;
@@ -33,4 +34,5 @@ pub use errors::OpenError;
 pub use leaks::{Leaks, leaked_queue_pairs, leaks, quarantined};
 pub use queue_pair::Qp;
 pub use region::{Mr, Pd};
+pub use shared_receives::Srq;
 pub use stack::{Listener, Verbs};

@@ -6,18 +6,15 @@
 
 use std::marker::PhantomData;
 use std::mem;
-use std::ptr::{self, NonNull};
-use std::sync::Arc;
+use std::ptr::NonNull;
 
-use transport::device::{DeviceError, QpCaps, RecvDesc, Token};
+use transport::device::DeviceError;
 
-use crate::cm_id::Id;
 use crate::completion::Cq;
-use crate::errors::{check, non_null};
+use crate::errors::check;
 use crate::ffi::{self, ibv_qp_attr_mask};
-use crate::leaks;
 use crate::queue_pair::Qp;
-use crate::region::{Access, Mr, Pd, PdInner};
+use crate::region::{Access, Mr, Pd};
 
 /// A queue pair state by its number in `enum ibv_qp_state`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,79 +139,4 @@ impl Mover<'_> {
         // SAFETY: the contract of `mover` keeps the queue pair alive.
         unsafe { crate::queue_pair::modify_raw(self.ptr, State::ERR.0) }
     }
-}
-
-/// A shared receive queue.
-pub struct Srq {
-    ptr: NonNull<ffi::ibv_srq>,
-    /// Released after the queue.
-    _pd: Arc<PdInner>,
-}
-
-impl Srq {
-    /// Makes a queue of `recv_wr_max` receives with one entry each.
-    ///
-    /// # Errors
-    /// The failed call.
-    pub fn create(pd: &Pd, recv_wr_max: u32) -> Result<Self, DeviceError> {
-        let mut attr = ffi::ibv_srq_init_attr {
-            srq_context: ptr::null_mut(),
-            attr: ffi::ibv_srq_attr { max_wr: recv_wr_max, max_sge: 1, srq_limit: 0 },
-        };
-        // SAFETY: the domain lives; `attr` is valid for reads and writes.
-        let raw = unsafe { ffi::ibv_create_srq(pd.inner().as_ptr(), &raw mut attr) };
-        let ptr = non_null("ibv_create_srq", raw)?;
-        Ok(Self { ptr, _pd: Arc::clone(pd.inner()) })
-    }
-
-    /// Posts one receive of one entry.
-    ///
-    /// # Safety
-    /// The entry's memory stays mapped and unused until its completion, or until this queue and
-    /// every queue pair on it are destroyed.
-    ///
-    /// # Errors
-    /// The failed call.
-    pub unsafe fn post_recv(&mut self, desc: &RecvDesc) -> Result<(), DeviceError> {
-        let [entry, _] = desc.sges;
-        let mut sge = ffi::ibv_sge { addr: entry.addr, length: entry.len, lkey: entry.lkey };
-        let mut wr = ffi::ibv_recv_wr {
-            wr_id: desc.wr_id,
-            next: ptr::null_mut(),
-            sg_list: &raw mut sge,
-            num_sge: 1,
-        };
-        let mut bad = ptr::null_mut();
-        // SAFETY: the queue lives; the request and its entry outlive the call, which copies them.
-        let rc = unsafe { ffi::ibv_post_srq_recv(self.ptr.as_ptr(), &raw mut wr, &raw mut bad) };
-        check("ibv_post_srq_recv", rc)
-    }
-}
-
-impl Drop for Srq {
-    fn drop(&mut self) {
-        // SAFETY: the contract of `create_qp_with_srq`: no queue pair uses it any more.
-        let rc = unsafe { ffi::ibv_destroy_srq(self.ptr.as_ptr()) };
-        if let Err(error) = check("ibv_destroy_srq", rc) {
-            leaks::count_object(&error);
-        }
-    }
-}
-
-/// Makes a queue pair that takes its receives from `srq`.
-///
-/// # Safety
-/// The shared queue outlives the queue pair.
-///
-/// # Errors
-/// The failed call.
-pub unsafe fn create_qp_with_srq(
-    id: &Id,
-    cq: &Cq,
-    caps: QpCaps,
-    token: Token,
-    pd: &Pd,
-    srq: &Srq,
-) -> Result<Qp, DeviceError> {
-    Qp::create(pd.inner().device(), id, pd, cq, caps, token, srq.ptr.as_ptr())
 }

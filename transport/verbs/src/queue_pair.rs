@@ -17,6 +17,7 @@ use crate::ffi::{self, ibv_qp_attr_mask, ibv_qp_state, ibv_send_flags, ibv_wr_op
 use crate::leaks;
 use crate::limits::{RXE_DESTROY_TRUSTED, SIW_INLINE_BYTES};
 use crate::region::{Pd, PdInner};
+use crate::shared_receives::{Srq, SrqInner};
 use crate::stack::Verbs;
 
 /// A queue pair. Dropped without [`QueuePair::destroy`] it stays, with all it depends on, until the
@@ -38,6 +39,7 @@ struct Holds {
     id: Arc<IdInner>,
     cq: Arc<CqInner>,
     pd: Arc<PdInner>,
+    srq: Option<Arc<SrqInner>>,
 }
 
 // SAFETY: libibverbs lets any thread use a queue pair, one after the other here; the scratch
@@ -52,9 +54,17 @@ impl Qp {
         cq: &Cq,
         caps: QpCaps,
         token: Token,
-        srq: *mut ffi::ibv_srq,
+        srq: Option<&Srq>,
     ) -> Result<Self, DeviceError> {
         let refused = DeviceError { call: "rdma_create_qp", errno: libc::EINVAL };
+        let srq = srq.map(Srq::inner);
+        if srq.is_some_and(|srq| !Arc::ptr_eq(device, srq.pd().device())) {
+            return Err(refused);
+        }
+        let caps = match srq {
+            Some(_) => QpCaps { recv_wr_max: 0, recv_sge_max: 0, ..caps },
+            None => caps,
+        };
         if !Arc::ptr_eq(device, pd.inner().device()) || !Arc::ptr_eq(device, cq.inner().device()) {
             return Err(refused);
         }
@@ -64,7 +74,7 @@ impl Qp {
             qp_context: ptr::without_provenance_mut(context),
             send_cq: cq.inner().as_ptr(),
             recv_cq: cq.inner().as_ptr(),
-            srq,
+            srq: srq.map_or(ptr::null_mut(), |srq| srq.as_ptr()),
             cap: ffi::ibv_qp_cap {
                 max_send_wr: caps.send_wr_max,
                 max_recv_wr: caps.recv_wr_max,
@@ -98,6 +108,7 @@ impl Qp {
                 id: Arc::clone(id.inner()),
                 cq: Arc::clone(cq.inner()),
                 pd: Arc::clone(pd.inner()),
+                srq: srq.map(Arc::clone),
             }),
             inline_max,
             send: Vec::with_capacity(to_usize(caps.send_wr_max)),
@@ -130,6 +141,7 @@ impl Qp {
     /// Keeps what the queue pair may still use, and takes it out of its id.
     fn abandon(holds: &Holds) {
         mem::forget(Arc::clone(&holds.pd));
+        mem::forget(holds.srq.clone());
         completion::leak(&holds.cq);
         holds.id.forget_qp(&mut holds.id.qp_for_change());
     }
@@ -171,21 +183,7 @@ impl QueuePair<Verbs> for Qp {
     }
 
     unsafe fn post_recv(&mut self, list: &[RecvDesc]) -> Result<(), PostError> {
-        self.recv.clear();
-        self.sges.clear();
-        self.sges.extend(list.iter().flat_map(|desc| desc.sges.map(sge)));
-        let sges = self.sges.as_mut_ptr();
-        self.recv.extend(list.iter().enumerate().map(|(at, desc)| ffi::ibv_recv_wr {
-            wr_id: desc.wr_id,
-            next: ptr::null_mut(),
-            sg_list: sges.wrapping_add(2 * at),
-            num_sge: if desc.sges[1].len == 0 { 1 } else { 2 },
-        }));
-        let first = self.recv.as_mut_ptr();
-        let last = list.len().saturating_sub(1);
-        for (at, wr) in self.recv.iter_mut().enumerate() {
-            wr.next = if at < last { first.wrapping_add(at + 1) } else { ptr::null_mut() };
-        }
+        let first = link_receives(list, &mut self.recv, &mut self.sges);
         if list.is_empty() {
             return Ok(());
         }
@@ -271,8 +269,32 @@ fn verdict(rc: libc::c_int, rxe: bool, took: Duration) -> Result<(), DeviceError
     Ok(())
 }
 
+/// Fills the scratch with a list of receives and says where it begins.
+pub(crate) fn link_receives(
+    list: &[RecvDesc],
+    recv: &mut Vec<ffi::ibv_recv_wr>,
+    sges: &mut Vec<ffi::ibv_sge>,
+) -> *mut ffi::ibv_recv_wr {
+    recv.clear();
+    sges.clear();
+    sges.extend(list.iter().flat_map(|desc| desc.sges.map(sge)));
+    let entries = sges.as_mut_ptr();
+    recv.extend(list.iter().enumerate().map(|(at, desc)| ffi::ibv_recv_wr {
+        wr_id: desc.wr_id,
+        next: ptr::null_mut(),
+        sg_list: entries.wrapping_add(2 * at),
+        num_sge: if desc.sges[1].len == 0 { 1 } else { 2 },
+    }));
+    let first = recv.as_mut_ptr();
+    let last = list.len().saturating_sub(1);
+    for (at, wr) in recv.iter_mut().enumerate() {
+        wr.next = if at < last { first.wrapping_add(at + 1) } else { ptr::null_mut() };
+    }
+    first
+}
+
 /// What a post took, from its return code and the first request that it refused.
-fn outcome<T>(
+pub(crate) fn outcome<T>(
     call: &'static str,
     rc: libc::c_int,
     first: *const T,
