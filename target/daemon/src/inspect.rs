@@ -44,7 +44,7 @@ impl<S: Stack> Inspect for Inspector<S> {
         status.drains = self.shared.drains.status();
         let mut queues: BTreeMap<_, Vec<status::Queue>> = BTreeMap::new();
         let mut controllers = Vec::new();
-        for part in ask(self.shared.reactors()) {
+        for part in ask(self.shared.reactors(), self.shared.reactors().len()) {
             add(&mut status.counters, &part);
             status.reactors.push(part.reactor);
             controllers.extend(part.controllers);
@@ -71,8 +71,8 @@ impl<S: Stack> Inspect for Inspector<S> {
     }
 }
 
-/// Asks every reactor; one that does not answer in time is left out.
-pub(crate) fn ask<S: Stack>(reactors: &[Sender<Message<S>>]) -> Vec<ReactorStatus> {
+/// Asks every reactor, of which so many are `running`; one that does not answer in time is left out.
+pub(crate) fn ask<S: Stack>(reactors: &[Sender<Message<S>>], running: usize) -> Vec<ReactorStatus> {
     let (reply, answers) = mpsc::sync_channel(reactors.len());
     for reactor in reactors {
         reactor.send(Message::Status(reply.clone()));
@@ -80,8 +80,7 @@ pub(crate) fn ask<S: Stack>(reactors: &[Sender<Message<S>>]) -> Vec<ReactorStatu
     drop(reply);
     let deadline = Instant::now() + STATUS_TIMEOUT;
     let left = || deadline.checked_duration_since(Instant::now()).unwrap_or(Duration::ZERO);
-    let mut parts: Vec<_> =
-        (0..reactors.len()).map_while(|_| answers.recv_timeout(left()).ok()).collect();
+    let mut parts: Vec<_> = (0..running).map_while(|_| answers.recv_timeout(left()).ok()).collect();
     parts.sort_by_key(|part| part.reactor.index);
     parts
 }

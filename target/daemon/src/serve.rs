@@ -198,7 +198,7 @@ impl Running {
         for sender in &self.senders {
             sender.send(Message::Shutdown);
         }
-        for _ in &self.reactors {
+        for left_over in (1..=self.reactors.len()).rev() {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.ended.recv_timeout(left) {
                 Ok(Ok(())) => {}
@@ -207,7 +207,7 @@ impl Running {
                     anyhow::bail!(
                         "{} {} s after the end was asked for; ending without them: the kernel \
                          releases what they hold",
-                        what_is_left(&self.senders),
+                        what_is_left(&self.senders, left_over),
                         SHUTDOWN_TIMEOUT.as_secs()
                     );
                 }
@@ -222,12 +222,13 @@ impl Running {
     }
 }
 
-/// What a late end waits for. A reactor that does not answer is stuck itself.
-fn what_is_left(reactors: &[Sender<Message<Verbs>>]) -> String {
-    let parts = inspect::ask(reactors);
+/// What a late end waits for, of the `running` reactors that have not ended. One that does not answer
+/// is stuck itself.
+fn what_is_left(reactors: &[Sender<Message<Verbs>>], running: usize) -> String {
+    let parts = inspect::ask(reactors, running);
     let connections: u32 = parts.iter().map(|part| part.reactor.connections).sum();
     let operations: usize = parts.iter().map(|part| part.disk_operations).sum();
-    let silent = reactors.len() - parts.len();
+    let silent = running - parts.len();
     format!(
         "{connections} connections and {operations} disk operations were left, and {silent} \
          reactors did not answer,"
