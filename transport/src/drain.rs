@@ -298,6 +298,8 @@ pub struct Drain {
     send_out: u64,
     recv_out: u64,
     backend: u32,
+    /// A quarantined connection has said so: [`Step::Finished`] comes once.
+    finished: bool,
     /// Its receives belong to a shared queue.
     shared_receives: bool,
     last_wqe: bool,
@@ -332,6 +334,7 @@ impl Drain {
             send_out: 0,
             recv_out: 0,
             backend: 0,
+            finished: false,
             shared_receives: false,
             last_wqe: false,
             quiet_polls: 0,
@@ -519,6 +522,11 @@ impl Drain {
                 self.enter(now, State::Dead);
                 Steps::one(Step::Finished)
             }
+            // What the disk still has is not given up with the rest: its answer has to find us.
+            State::Quarantined if self.backend == 0 && !self.finished => {
+                self.finished = true;
+                Steps::one(Step::Finished)
+            }
             State::Accepting
             | State::Live
             | State::Quiesce
@@ -586,7 +594,8 @@ impl Drain {
             Steps::two(Step::Reclaim, Step::DestroyId)
         } else {
             self.enter(now, State::Quarantined);
-            Steps::two(Step::Quarantine, Step::Finished)
+            let finished = self.progress(now);
+            finished.into_iter().fold(Steps::one(Step::Quarantine), Steps::then)
         }
     }
 
@@ -678,7 +687,8 @@ impl Drain {
         let left = self.deadlines().map(|at| at.map(|at| at.since(now)));
         let causes = (self.causes.device_dead(), self.causes.accounting_void());
         (self.state, causes, left, self.markers).hash(hasher);
-        (self.send_out, self.recv_out, self.backend, self.last_wqe, self.quiet_polls).hash(hasher);
+        (self.send_out, self.recv_out, self.last_wqe, self.quiet_polls).hash(hasher);
+        (self.backend, self.finished).hash(hasher);
     }
 
     /// Where the connection is.
@@ -736,6 +746,7 @@ impl Drain {
             State::Destroying => Some(Awaited::QpDestroyed),
             State::IdClosing => Some(Awaited::IdDestroyed),
             State::Reclaiming => Some(Awaited::Disk { disk_operations }),
+            State::Quarantined if !self.finished => Some(Awaited::Disk { disk_operations }),
             State::Live | State::Erroring | State::Dead | State::Quarantined => None,
         }
     }

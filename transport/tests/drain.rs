@@ -96,6 +96,17 @@ fn a_failed_destroy_quarantines_and_never_reclaims() {
 }
 
 #[test]
+fn a_quarantined_connection_waits_for_its_disk() {
+    let mut drain = live(&caps::MLX5);
+    let now = Now::default();
+    steps(&mut drain, now, Input::Backend(1));
+    steps(&mut drain, now, Input::Close(Cause::DeviceFatal));
+    assert_eq!(steps(&mut drain, now, Input::Destroyed(false)), [Step::Quarantine]);
+    assert_eq!(steps(&mut drain, now, Input::Backend(0)), [Step::Finished]);
+    assert_eq!(steps(&mut drain, now, Input::Backend(0)), [], "its slot is given back once");
+}
+
+#[test]
 fn a_hung_disk_keeps_the_slot_but_not_the_queue_pair() {
     let mut drain = live(&caps::RXE);
     let now = Now::default();
