@@ -5,7 +5,7 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/.build
 # rdma-sys needs libclang 14; several versions may be installed.
 export LIBCLANG_PATH ?= /usr/lib/llvm-14/lib
 
-.PHONY: help demo test test-unit test-lab test-all check build lab-shell install-deps bench bench-build bench-count
+.PHONY: help demo test test-unit test-lab test-all check build storm kills lab-shell install-deps bench bench-build bench-count
 
 help:             ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -45,6 +45,12 @@ bench: bench-build ## the same jobs timed, in turns with the kernel's target
 
 bench-build: build
 	cargo build --release -p sluice
+
+storm: install-deps ## 2,000 connects and disconnects, and 4 GiB verified, over each device: an hour
+	cargo test -p lab -- --include-ignored storm
+
+kills: build      ## how long 30 dead hosts' memory is held, beside the kernel's target: half an hour
+	tests/lab/kills
 
 lab-shell: build  ## a shell in a guest with an RDMA device and the daemon; DEVICE=siw for the other one
 	$(CARGO_TARGET_DIR)/debug/lab shell --device $(or $(DEVICE),rxe) --needs sluice

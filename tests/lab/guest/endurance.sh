@@ -1,20 +1,25 @@
 # What takes long, in a short and a long form: two scenarios each.
 
+. "$LAB/guest/faults.sh"
+
 # A round does not wait for the block device: the host may leave in the middle of its scan.
 round() {
-  reach within 40 nvme connect -t rdma -a "$IP" -s "$PORT" -n "$NQN" -i 1 ||
-    fail "connect of round $1"
-  nvme_disconnect >/dev/null || fail "disconnect of round $1"
+  reach connect_as 1 "$NQN" 1 || fail "connect of round $1"
+  echo 1 >"/sys/class/nvme/$(nvme_controllers)/delete_controller" || fail "disconnect of round $1"
+}
+
+# allow_storm: hosts leave in the middle of their scan. The partition table they read, and the node
+# that something opens, are of a disk that goes at that moment.
+allow_storm() {
+  allow_warning 'block nvme[0-9a-z]+: no (usable|available) path - (requeuing|failing) I/O'
+  allow_warning '(Buffer I/O error on dev|Dev) nvme[0-9a-z]+(, logical block|: unable to read RDB)'
+  allow_warning '(nvme_ns_head_submit_bio: [0-9]+ callbacks suppressed|device autoloading is dep)'
 }
 
 # storm ROUNDS: connects and disconnects so often, and finds the daemon as it was.
 storm() {
   local rounds=$1 i warm began grown
-  # The host leaves in the middle of its scan: the partition table it reads, and the node that
-  # something opens, are of a disk that goes at that moment.
-  allow_warning 'block nvme[0-9a-z]+: no (usable|available) path - (requeuing|failing) I/O'
-  allow_warning '(Buffer I/O error on dev|Dev) nvme[0-9a-z]+(, logical block|: unable to read RDB)'
-  allow_warning '(nvme_ns_head_submit_bio: [0-9]+ callbacks suppressed|device autoloading is dep)'
+  allow_storm
   sluice_start <<END
 $(sluice_base)
 [[subsystem]]
@@ -40,6 +45,87 @@ END
   expect "pool in use" 0 "$(sluice_number pool_used_bytes)"
   [ "$(sluice_number closed)" -ge $((rounds * 2)) ] || fail "fewer drains than connections"
   nvme_connect
+  nvme_disconnect
+  judge_clean
+  judge_account
+  sluice_stop
+}
+
+# storm_beside_io ROUNDS: so many other hosts come and go while one that stays writes and verifies
+# all the time.
+storm_beside_io() {
+  local rounds=$1 i steady device
+  allow_storm
+  RSS_GROWTH_KIB=$((16384 + 32768))
+  sluice_start <<END
+$(sluice_config 'ram = "16 MiB"')
+[[subsystem]]
+nqn = "$NQN-guests"
+allow_any_host = true
+[[subsystem.namespace]]
+nsid = 1
+ram = "16 MiB"
+END
+  sluice_warm_up
+  nvme_connect "$NQN" -i 2
+  device=$(nvme_device)
+  until [ -e /run/scenario/enough ]; do
+    fio_verify "$device" --size=8m --rate=,4m
+    echo pass >>/run/scenario/passes
+  done >/run/scenario/steady.txt &
+  steady=$!
+  for ((i = 1; i <= rounds; i++)); do
+    reach connect_as "$i" "$NQN-guests" 2 || fail "connect of host $i"
+    leave "$NQN-guests"
+  done
+  touch /run/scenario/enough
+  wait "$steady" || fail "the host that stays saw an error: $(tail -n 3 /run/scenario/steady.txt)"
+  say "$rounds hosts came and went during $(wc -l </run/scenario/passes) passes over the disk"
+  nvme_disconnect
+  judge_clean
+  judge_account
+  sluice_stop
+}
+
+# verified PASSES: writes and verifies a disk of 256 MiB so often, with other blocks each time.
+verified() {
+  local passes=$1 pass began device
+  sluice_export "device = \"$(scratch 0)\""
+  sluice_warm_up
+  nvme_connect "$NQN" -i 4
+  device=$(nvme_device)
+  began=$(now_ms)
+  for ((pass = 1; pass <= passes; pass++)); do
+    fio_verify "$device" --size=256m --bsrange=16k-1m --iodepth=8 --randrepeat=0 --randseed="$pass"
+  done
+  say "$((passes * 256)) MiB written and verified in $(($(now_ms) - began)) ms"
+  [ "$(sluice_number written_bytes)" -ge $((passes << 28)) ] || fail "fio did not write all of it"
+  nvme_disconnect
+  judge_clean
+  judge_account
+  sluice_stop
+}
+
+# resets ROUNDS SIZE: so many resets of the controller while SIZE is written, then verified.
+resets() {
+  local rounds=$1 size=$2 round controller device
+  allow_reconnects
+  # The disk in memory, as far as it is written.
+  RSS_GROWTH_KIB=$((16384 + 65536))
+  sluice_export 'ram = "64 MiB"'
+  sluice_warm_up
+  nvme_connect "$NQN" -i 2 --reconnect-delay=1
+  controller=$(nvme_controllers)
+  device=$(nvme_device)
+  fio_begin "$device" --size="$size"
+  for ((round = 1; round <= rounds; round++)); do
+    io_moved "$device" write 500000
+    fio_runs
+    within 40 nvme reset "/dev/$controller"
+    expect "state after reset $round" live "$(nvme_state "$controller")"
+  done
+  fio_runs
+  fio_end
   nvme_disconnect
   judge_clean
   judge_account

@@ -56,11 +56,28 @@ freezer() {
 freeze() { dmsetup suspend --noflush --nolockfs freezer; }
 thaw() { dmsetup resume --noudevsync freezer; }
 
-# as_host N: arguments that make `nvme connect` another host, by its NQN and its identifier.
-as_host() {
-  local id
+# connect_as HOST NQN QUEUES [OPTION...]: connects as host number HOST, by its NQN and identifier, in one
+# guest as many as one likes. It asks the kernel itself: nvme-cli takes two hosts of one machine for
+# the same, and starting it takes longer than all the rest.
+connect_as() {
+  local fabrics said id option options
   id=$(printf '%08x-0d6a-4c1c-9a55-6c61620a0001' "$1")
-  echo "-q nqn.2014-08.org.nvmexpress:uuid:$id -I $id"
+  options="transport=rdma,traddr=$IP,trsvcid=$PORT,nqn=$2,nr_io_queues=$3"
+  options+=",hostnqn=nqn.2014-08.org.nvmexpress:uuid:$id,hostid=$id"
+  for option in "${@:4}"; do options+=,$option; done
+  exec {fabrics}<>/dev/nvme-fabrics
+  # It answers the write with an error, or the next read with "instance=0,cntlid=1".
+  if printf %s "$options" >&"$fabrics"; then read -r said <&"$fabrics" || :; fi
+  exec {fabrics}>&-
+  [[ ${said:-} == instance=* ]]
+}
+# leave NQN: all controllers of it are deleted, at the same time.
+leave() {
+  local controller
+  for controller in $(nvme_controllers "$1"); do
+    echo 1 >"/sys/class/nvme/$controller/delete_controller" &
+  done
+  wait_until 40 eval "[ -z \"\$(nvme_controllers $1)\" ]" || fail "controllers of $1 are left"
 }
 
 # device_is_given_back REMOVAL: the daemon has lost its device, and librdmacm keeps a descriptor of it

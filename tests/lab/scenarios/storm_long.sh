@@ -1,9 +1,9 @@
-# title: two hundred connects and disconnects in a row leave nothing behind
+# title: two thousand connects and disconnects in a row leave nothing behind
 # suite: all
 # group: nvme
-# timeout: 600 s
+# timeout: 1800 s
 # cpus: 4
 # disks: 1x256MiB
 
 . "$LAB/guest/endurance.sh"
-storm 200
+storm 2000

@@ -1,0 +1,130 @@
+# What kills does: one host, connected to our target and to the kernel's in the same guest, writes to
+# both and dies. Each target is timed from the first moment at which it can know: its keep-alive
+# expires, or its transport gives up.
+
+. "$LAB/guest/faults.sh"
+
+KERNEL_NQN=$NQN-kernel
+KERNEL_PORT=4421
+TABLE=/share/logs/$SCENARIO.table.txt
+
+target_survives() {
+  local deaths=$1 death
+  # What nvmet says when its host is gone.
+  allow_warning 'nvmet: ctrl [0-9]+ (keep-alive timer|fatal error)'
+  allow_warning 'nvmet_rdma: (post_recv cmd|sending cmd response) failed'
+  allow_warning 'nvmet_rdma: [A-Z ]+ for CQE .* failed with status'
+  modprobe brd rd_nr=1 rd_size=65536
+  PORT=$KERNEL_PORT nvmet_start /dev/ram0 rdma "$KERNEL_NQN"
+  target_exports "device = \"$(scratch 0)\""
+  LAST_DRAIN=$(sluice_number closed)
+  for ((death = 1; death <= deaths; death++)); do
+    await "writing.$death" 180
+    # Both targets are at work when it happens, and not always at the same point of it.
+    pause "0.$((death * 7 % 10))"
+    KILLED=$(now_ms)
+    echo "lab: death $death" >/dev/kmsg
+    # The last one is for good.
+    if [ "$death" = "$deaths" ]; then ask kill host; else ask power_cut host; fi
+    watch_both "$death"
+    signal "noticed.$death"
+  done
+  judge_clean 20
+  judge_account
+  summary | tee -a "$TABLE"
+  sluice_stop
+  nvmet_stop
+}
+
+host_dies() {
+  local device
+  allow_reconnects
+  await exported
+  [ "$BOOT" = 1 ] || await "noticed.$((BOOT - 1))" 120
+  nvme_connect "$NQN" --keep-alive-tmo=5
+  PORT=$KERNEL_PORT nvme_connect "$KERNEL_NQN" --keep-alive-tmo=5
+  for device in "$(nvme_device)" "$(nvme_device "$KERNEL_NQN")"; do
+    fio --name=on --filename="$device" --rw=randwrite --bsrange=4k-64k --iodepth=16 \
+      --ioengine=libaio --direct=1 --time_based --runtime=300 >/run/scenario/fio.txt 2>&1 &
+    io_moved "$device" write 500000
+  done
+  signal "writing.$BOOT"
+  pause 200
+  fail "the machine should be gone by now"
+}
+
+# watch_both DEATH: until neither target has a queue pair of the dead host; a line of the table.
+watch_both() {
+  local ours='' kernels='' now
+  while [ -z "$ours" ] || [ -z "$kernels" ]; do
+    rdma resource show qp >/run/scenario/qps
+    now=$(($(now_ms) - KILLED))
+    [ -n "$ours" ] || grep -q ' type RC .* pid ' /run/scenario/qps || ours=$now
+    [ -n "$kernels" ] || grep ' type RC ' /run/scenario/qps | grep -qv ' pid ' || kernels=$now
+    [ "$now" -lt 90000 ] || fail "queue pairs of a dead host are left: $(cat /run/scenario/qps)"
+    pause 0.02
+  done
+  # A connection's record comes after the end of its queue pair.
+  wait_until 20 all_drained || fail "connections of a dead host are not drained"
+  echo "$1 $(drained_since_death) gone $ours nvmet $(nvmet_knew "$1") gone $kernels" |
+    tee -a "$TABLE"
+}
+all_drained() { [ "$(sluice_number pool_used_bytes)" = 0 ] && [ "$(connections_now)" = 0 ]; }
+connections_now() {
+  sluice_status -o json | grep -oE '"connections": ?[0-9]+' |
+    awk -F: '{ sum += $2 } END { print sum + 0 }'
+}
+
+# drained_since_death: of the daemon's own records since the last call, "known MS back MS CAUSE": when
+# the first connection's close began, from the death; how long until the last one's memory was back.
+drained_since_death() {
+  local uptime closed
+  sluice drains --config /run/sluice.toml -o json >/run/scenario/drains
+  uptime=$(now_ms)
+  closed=$(grep -oE '"closed": ?[0-9]+' /run/scenario/drains | grep -oE '[0-9]+' | head -n 1)
+  grep -oE '"(uptime_ms|id|at_uptime_ms|cause|entered_us)": ?("[^"]*"|-?[0-9]+)' \
+    /run/scenario/drains | sed 's/"//g; s/: */ /' |
+    awk -v last="$LAST_DRAIN" -v now="$uptime" -v killed="$KILLED" '
+      function ended() {
+        if (id > last) {
+          if (!first || at - took / 1000 < first) { first = at - took / 1000; why = cause }
+          if (at > end) end = at
+        }
+        took = 0
+      }
+      $1 == "uptime_ms" { start = now - $2 }
+      $1 == "id" { if (id) ended(); id = $2 }
+      $1 == "at_uptime_ms" { at = $2 }
+      $1 == "cause" { $1 = ""; cause = $0; gsub(/^ /, "", cause); gsub(/ /, "-", cause) }
+      $1 == "entered_us" && $2 > took { took = $2 }
+      END { ended(); printf "ours known %d back %d %s", first + start - killed, end - first, why }'
+  LAST_DRAIN=$closed
+}
+
+# nvmet_knew DEATH: "known MS WHY", from the death, by the kernel's log and its own clock.
+nvmet_knew() {
+  dmesg | tr -d '[]' | awk -v death="lab: death $1" '
+    index($0, death) { killed = $1; seen = 1; next }
+    seen && /nvmet/ && /keep-alive timer|fatal error|failed/ {
+      why = /keep-alive/ ? "keep-alive" : "transport"
+      printf "known %d %s", ($1 - killed) * 1000, why
+      exit
+    }
+    END { if (!why) printf "known - -" }'
+}
+
+# summary: half of the deaths took at most this, and the worst.
+summary() {
+  local name column
+  for name in "ours: known to memory back:6" "ours: death to queue pairs gone:9" \
+    "nvmet: death to queue pairs gone:15"; do
+    column=${name##*:}
+    awk -v column="$column" '/^[0-9]/ { print $column }' "$TABLE" | sort -n |
+      awk -v name="${name%:*}" '{ all[NR] = $1 } END {
+        printf "%s: p50 %d ms, worst %d ms of %d\n", name, all[int((NR + 1) / 2)], all[NR], NR }'
+  done
+  awk '/^[0-9]/ && $12 != "-" { print $15 - $12 }' "$TABLE" | sort -n |
+    awk '{ all[NR] = $1 } END {
+      printf "nvmet: known to queue pairs gone: p50 %d ms, worst %d ms of %d\n",
+        all[int((NR + 1) / 2)], all[NR], NR }'
+}

@@ -1,0 +1,10 @@
+# title: Two guests: the link is cut both ways and heals; the target clears up, the host comes back
+# guests: 2
+# group: pair
+# disks: 1x256MiB
+# timeout: 150 s
+
+. "$LAB/guest/link.sh"
+
+target() { target_cuts both; }
+host() { host_cuts both; }
