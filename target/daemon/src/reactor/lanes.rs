@@ -68,11 +68,6 @@ where
         let lane = Lane::<S>::open(device.clone(), bytes, CQ_DEPTH)?;
         let data = lane.pool().clone();
         let reserve = lane.another_pool(RESERVE_BYTES)?;
-        let (start, len) = data.memory();
-        match self.disks.register_region(start, len) {
-            Ok(region) => data.set_fixed(Some(region.0)),
-            Err(error) => tracing::warn!(%error, "the pool is not registered with the disks' ring"),
-        }
         let entry = LaneEntry {
             send_with_invalidate: device.attr().send_with_invalidate && caps.send_with_invalidate,
             lane,
@@ -93,6 +88,12 @@ where
                 call: "epoll_ctl",
                 errno: error.raw_os_error().unwrap_or(0),
             });
+        }
+        let pool = &self.lanes[index].data.pool;
+        let (start, len) = pool.memory();
+        match self.disks.register_region(start, len) {
+            Ok(region) => pool.set_fixed(Some(region.0)),
+            Err(error) => tracing::warn!(%error, "the pool is not registered with the disks' ring"),
         }
         tracing::info!(
             device = device.name(),
@@ -154,6 +155,7 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
         tracing::error!(%error, "a completion queue can't be polled");
         self.lanes[index].silent = true;
         self.close_lane(index, Cause::CompletionQueueError);
+        self.drop_lane_if_unused(index);
     }
 
     /// Closes every connection of a lane.

@@ -70,6 +70,8 @@ where
                 Err((error, id)) => {
                     tracing::warn!(%peer, %error, "refused: no queue pair");
                     self.lanes[lane].lane.unclaim(qp_caps);
+                    drop(memory);
+                    self.drop_lane_if_unused(lane);
                     return self.refuse(id, CmReject::NoResources);
                 }
             };
@@ -130,11 +132,13 @@ where
         let qp_caps =
             QpCaps { send_wr_max: send_wr_max(depth), recv_wr_max: depth, recv_sge_max: 2 };
         if qp_caps.send_wr_max > device.attr().max_qp_wr || !self.lanes[lane].lane.claim(qp_caps) {
+            self.drop_lane_if_unused(lane);
             return Err(format!("no room on {} for another queue pair", device.name()));
         }
         let pool = &self.lanes[lane].data.pool;
         let Some(memory) = QueueMemory::take(pool, depth, in_capsule) else {
             self.lanes[lane].lane.unclaim(qp_caps);
+            self.drop_lane_if_unused(lane);
             return Err("limits.pool has no room for another queue".to_owned());
         };
         Ok(Room { lane, qp_caps, memory })
