@@ -439,6 +439,7 @@ impl<S: Stack> Connection<S> {
                 self.jobs.extend(self.id.clone().map(|id| Job::Disconnect { id }));
             }
             Step::DestroyQp => {
+                self.marker = None;
                 let job = self.destroy_job();
                 self.jobs.extend(job);
             }
@@ -604,10 +605,10 @@ impl<S: Stack> Connection<S> {
         self.drain.deadlines()
     }
 
-    /// What decides how it goes on from `now`: two connections that agree in it, and in what the
-    /// device does, go on alike. For exhaustive tests.
-    pub fn fingerprint(&self, now: Now, hasher: &mut impl Hasher) {
-        self.drain.fingerprint(now, hasher);
+    /// What decides how it goes on: two connections that agree in it, and in what the device does,
+    /// go on alike. For exhaustive tests; [`Drain::fingerprint`] says what is left out.
+    pub fn fingerprint(&self, hasher: &mut impl Hasher) {
+        self.drain.fingerprint(hasher);
         self.in_flight.fingerprint(hasher);
         (self.posting, self.open, self.send_list.len(), self.recv_list.len()).hash(hasher);
         (self.parked.len(), self.met, self.proof.is_some(), self.jobs.len()).hash(hasher);

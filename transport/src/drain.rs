@@ -436,10 +436,11 @@ impl Drain {
         [self.deadline, self.next_kick.or(poll)]
     }
 
-    /// What decides how it goes on, times as they are from `now`. When it polls next is left out: a
-    /// poll that finds nothing changes nothing. So are causes that only reports tell apart.
-    pub fn fingerprint(&self, now: Now, hasher: &mut impl Hasher) {
-        let left = self.deadlines().map(|at| at.map(|at| at.since(now)));
+    /// What decides how it goes on when time passes in leaps from one deadline to the next: which
+    /// deadlines there are, not how far they are. When it polls next is left out: a poll that finds
+    /// nothing changes nothing. So are causes that only reports tell apart.
+    pub fn fingerprint(&self, hasher: &mut impl Hasher) {
+        let left = self.deadlines().map(|at| at.is_some());
         let causes = (self.causes.device_dead(), self.causes.accounting_void());
         (self.state, causes, left, self.markers).hash(hasher);
         (self.send_out, self.recv_out, self.last_wqe, self.quiet_polls).hash(hasher);
