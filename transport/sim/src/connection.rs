@@ -56,6 +56,8 @@ pub(crate) struct Conn {
     pub(crate) accepted: bool,
     pub(crate) established: bool,
     pub(crate) destroy_began: bool,
+    /// Its driver reads its events no more.
+    pub(crate) deaf: bool,
     /// Its process died.
     pub(crate) crashed: bool,
     /// The destroy that is under way will give up and say 0.
@@ -85,7 +87,49 @@ impl World {
 
     /// Something on its way to the peer.
     pub(crate) fn tell_peer(&mut self, conn: usize, event: PeerEvent) {
-        self.soon(Delay::Peer, Track::ToPeer(conn), What::ToPeer { conn, event });
+        if self.conns[conn].deaf {
+            return;
+        }
+        let ends_or_begins = match event {
+            PeerEvent::Established { .. }
+            | PeerEvent::Rejected { .. }
+            | PeerEvent::Failed
+            | PeerEvent::Disconnected => true,
+            PeerEvent::Received { .. } | PeerEvent::Sent { .. } | PeerEvent::RecvFlushed { .. } => {
+                false
+            }
+        };
+        let what = What::ToPeer { conn, event };
+        if ends_or_begins {
+            self.soon(Delay::Peer, Track::ToPeer(conn), what);
+        } else {
+            self.at_once(Delay::Peer, Track::ToPeer(conn), what);
+        }
+    }
+
+    /// A driver that tells states apart has no use for what is no more looked at.
+    pub(crate) fn forget_peer(&mut self, connection: usize) {
+        let state = &mut self.conns[connection];
+        state.events.clear();
+        state.messages.clear();
+        state.peer_events.clear();
+        state.deaf = true;
+        let qp = state.qp.unwrap_or(usize::MAX);
+        self.cancel(|what| match what {
+            What::Cm { conn, .. }
+            | What::ToPeer { conn, .. }
+            | What::PeerGone { conn }
+            | What::Deliver { conn } => *conn == connection,
+            What::RetriesExceeded { qp: of } => *of == qp,
+            What::Request { .. }
+            | What::Async { .. }
+            | What::Channel { .. }
+            | What::Execute { .. }
+            | What::Complete { .. }
+            | What::FlushSend { .. }
+            | What::FlushRecv { .. }
+            | What::Closed { .. } => false,
+        });
     }
 
     /// It reaches the peer.

@@ -120,9 +120,10 @@ impl World {
         let ordered = !self.row_of(qp).send_before_read.contains(&true);
         let older = |wr: &Wr| wr.ordinal < ordinal && wr.is_read();
         ordered
-            && self.qps[qp].send.iter().any(|wr| {
-                older(wr) && wr.phase == Phase::Posted && wr.fate == Fate::Normal
-            })
+            && self.qps[qp]
+                .send
+                .iter()
+                .any(|wr| older(wr) && wr.phase == Phase::Posted && wr.fate == Fate::Normal)
     }
 
     /// A send queue is executed in order: behind one that was not executed, none is.
@@ -225,7 +226,7 @@ impl World {
             return self.complete_in_order(qp);
         }
         let track = if is_read { Track::ReadCompletions(qp) } else { Track::SendCompletions(qp) };
-        self.soon(Delay::Completion, track, What::Complete { qp, ordinal });
+        self.at_once(Delay::Completion, track, What::Complete { qp, ordinal });
     }
 
     /// Where the provider keeps order: schedules completions up to the oldest that is not executed.
@@ -240,7 +241,7 @@ impl World {
         for ordinal in ready {
             let what = What::Complete { qp, ordinal };
             if !self.pending.iter().any(|p| p.what == what) {
-                self.soon(Delay::Completion, Track::SendCompletions(qp), what);
+                self.at_once(Delay::Completion, Track::SendCompletions(qp), what);
             }
         }
     }
@@ -386,7 +387,8 @@ impl World {
         let what = What::RetriesExceeded { qp };
         let waits = self.qps[qp].send.iter().any(|wr| wr.phase == Phase::Posted);
         let local = self.row_of(qp).completes_locally;
-        if waits && !local && !self.pending.iter().any(|p| p.what == what) {
+        if waits && !local && !self.conns[conn].deaf && !self.pending.iter().any(|p| p.what == what)
+        {
             self.after(RETRY_TIMEOUT, Track::State(qp), what);
         }
     }

@@ -144,6 +144,28 @@ impl Fabric {
         indices.into_iter().map(|i| Happening { what: world.pending[i].what.clone() }).collect()
     }
 
+    /// How many things may happen now.
+    #[must_use]
+    pub fn enabled_count(&self) -> usize {
+        self.lock().enabled().len()
+    }
+
+    /// Asynchronous flushes of a queue come in two steps, the oldest and all others, instead of one
+    /// by one: fewer states for an exhaustive driver.
+    pub fn coarse_flushes(&self, coarse: bool) {
+        self.lock().coarse = coarse;
+    }
+
+    /// From here on a connection's events are dropped, and its peer neither hears of it nor says
+    /// anything: for an exhaustive driver that reads them no more, and does not want to tell states
+    /// apart by them. What the peer's memory lets work in flight do, it lets it do.
+    pub fn forget_peer(&self, connection: usize) {
+        let mut world = self.lock();
+        if connection < world.conns.len() {
+            world.forget_peer(connection);
+        }
+    }
+
     /// Lets the one at that place of [`Self::enabled`] happen. Says whether there was one.
     pub fn happen(&self, index: usize) -> bool {
         let mut world = self.lock();
@@ -197,6 +219,12 @@ impl Fabric {
         }
     }
 
+    /// Completions that wait in completion queues of the fabric.
+    #[must_use]
+    pub fn completions_waiting(&self) -> usize {
+        self.lock().cqs.iter().map(|cq| cq.entries.len()).sum()
+    }
+
     // Memory
 
     /// A disk begins to touch memory. Whatever a device may touch, or another disk operation, is
@@ -248,6 +276,17 @@ impl Fabric {
     /// Adds a driver's line to the trace.
     pub fn note(&self, line: &str) {
         self.lock().note(|| line.to_owned());
+    }
+
+    /// As [`Self::fingerprint`], of what can be polled only.
+    #[must_use]
+    pub fn fingerprint_of_completions(&self) -> u64 {
+        self.lock().fingerprint_of_completions()
+    }
+
+    /// As [`Self::note`], made only when a trace is kept.
+    pub fn note_with(&self, line: impl FnOnce() -> String) {
+        self.lock().note(line);
     }
 
     /// A number that two fabrics share when they behave alike from here on: addresses, ids and the

@@ -3,11 +3,12 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::connection::Conn;
+use crate::happening::What;
 use crate::queue_pair::{QpModel, Wr};
 use crate::world::World;
 
 fn hash_wr(wr: &Wr, hasher: &mut impl Hasher) {
-    (wr.ordinal, wr.is_read(), wr.is_sink(), wr.signaled, wr.phase, wr.fate).hash(hasher);
+    (wr.is_read(), wr.is_sink(), wr.signaled, wr.phase, wr.fate).hash(hasher);
 }
 
 fn hash_qp(qp: &QpModel, hasher: &mut impl Hasher) {
@@ -21,12 +22,37 @@ fn hash_qp(qp: &QpModel, hasher: &mut impl Hasher) {
 }
 
 fn hash_conn(conn: &Conn, hasher: &mut impl Hasher) {
-    (conn.id_alive, conn.accepted, conn.established, conn.destroy_began).hash(hasher);
-    (conn.destroy_gives_up, conn.crashed, conn.peer, conn.paused).hash(hasher);
-    (conn.messages.len(), conn.peer_receives.len(), &conn.events).hash(hasher);
+    (conn.id_alive, conn.deaf, conn.destroy_began, conn.destroy_gives_up).hash(hasher);
+    (conn.crashed, conn.peer_is_gone(), conn.paused).hash(hasher);
+    if !conn.deaf {
+        (conn.accepted, conn.established, conn.peer).hash(hasher);
+        (conn.messages.len(), conn.peer_receives.len(), &conn.events).hash(hasher);
+    }
 }
 
 impl World {
+    /// A work request's place in its queue: what it is called when its number means nothing.
+    fn place(&self, qp: usize, is_recv: bool, ordinal: u32) -> Option<usize> {
+        let qp = self.qps.get(qp)?;
+        let queue = if is_recv { &qp.recv } else { &qp.send };
+        queue.iter().position(|wr| wr.ordinal == ordinal)
+    }
+
+    pub(crate) fn fingerprint_of_completions(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        for cq in &self.cqs {
+            (cq.armed, cq.broken, cq.poisoned, cq.events).hash(&mut hasher);
+            let row = self.devices[cq.device].row;
+            (row.stale_completions.contains(&true) && cq.last.is_some()).hash(&mut hasher);
+            for entry in &cq.entries {
+                let place = self.place(entry.qp, entry.is_recv, entry.ordinal);
+                (entry.qp, entry.is_recv, place).hash(&mut hasher);
+                std::mem::discriminant(&entry.wc.status).hash(&mut hasher);
+            }
+        }
+        hasher.finish()
+    }
+
     /// Addresses, ids and the absolute time are left out: `DefaultHasher::new` has fixed keys, so
     /// the number is the same in every process.
     pub(crate) fn fingerprint(&self) -> u64 {
@@ -41,13 +67,7 @@ impl World {
         for conn in &self.conns {
             hash_conn(conn, &mut hasher);
         }
-        for cq in &self.cqs {
-            (cq.armed, cq.broken, cq.poisoned, cq.events, cq.last.is_some()).hash(&mut hasher);
-            for entry in &cq.entries {
-                (entry.qp, entry.is_recv, entry.ordinal).hash(&mut hasher);
-                std::mem::discriminant(&entry.wc.status).hash(&mut hasher);
-            }
-        }
+        self.fingerprint_of_completions().hash(&mut hasher);
         self.pending.len().hash(&mut hasher);
         // The order between tracks means nothing, that on one track does.
         let mut of_pending: Vec<(crate::happening::Track, u64, std::time::Duration)> = self
@@ -55,7 +75,13 @@ impl World {
             .iter()
             .map(|p| {
                 let mut what = DefaultHasher::new();
-                p.what.hash(&mut what);
+                if let What::Execute { qp, ordinal } = p.what {
+                    (1, self.place(qp, false, ordinal)).hash(&mut what);
+                } else if let What::Complete { qp, ordinal } = p.what {
+                    (2, self.place(qp, false, ordinal)).hash(&mut what);
+                } else {
+                    p.what.hash(&mut what);
+                }
                 (p.track, what.finish(), p.at.since(self.now))
             })
             .collect();

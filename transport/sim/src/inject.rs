@@ -35,7 +35,7 @@ impl Fabric {
         world.note(|| format!("injected: {injection:?}"));
         match injection {
             Injection::Cm(conn, event) => {
-                if let Some(state) = world.conns.get_mut(conn).filter(|c| c.id_alive) {
+                if let Some(state) = world.conns.get_mut(conn).filter(|c| c.id_alive && !c.deaf) {
                     state.established |= event == CmEvent::Established;
                     state.events.push_back(event);
                 }
@@ -114,7 +114,7 @@ impl World {
         self.devices[device].removed = true;
         for conn in 0..self.conns.len() {
             let state = &mut self.conns[conn];
-            if state.device == device && state.id_alive {
+            if state.device == device && state.id_alive && !state.deaf {
                 state.events.push_back(CmEvent::DeviceRemoval);
             }
         }

@@ -320,6 +320,7 @@ impl World {
             accepted: false,
             established: false,
             destroy_began: false,
+            deaf: false,
             crashed: false,
             destroy_gives_up: false,
             events: VecDeque::new(),

@@ -106,7 +106,10 @@ pub(crate) struct QpModel {
     pub(crate) existence: Existence,
     pub(crate) send: VecDeque<Wr>,
     pub(crate) recv: VecDeque<Wr>,
-    ordinal: u32,
+    /// The next work request's number, by queue.
+    ordinal: [u32; 2],
+    /// Something of it was flushed, by queue.
+    flushed: [bool; 2],
     /// Posts after our own move to ERR, send and receive.
     late: [u32; 2],
 }
@@ -173,7 +176,8 @@ impl SimQp {
             existence: Existence::Alive,
             send: VecDeque::new(),
             recv: VecDeque::new(),
-            ordinal: 0,
+            ordinal: [0; 2],
+            flushed: [false; 2],
             late: [0; 2],
         });
         world.conns[id.conn].qp = Some(index);
@@ -251,9 +255,6 @@ impl World {
             return refused(failure, taken);
         }
         let is_recv = call == Call::PostRecv;
-        if self.qps[qp].error_ours || self.qps[qp].closing_ours {
-            self.post_after_our_move(qp, is_recv, count);
-        }
         for at in 0..count {
             let room =
                 if is_recv { self.qps[qp].caps.recv_wr_max } else { self.qps[qp].caps.send_wr_max };
@@ -275,12 +276,13 @@ impl World {
         Ok(())
     }
 
-    fn post_after_our_move(&mut self, qp: usize, is_recv: bool, count: usize) {
-        let late = &mut self.qps[qp].late[usize::from(is_recv)];
-        *late += u32::try_from(count).unwrap_or(u32::MAX);
+    fn taken_after_our_move(&mut self, qp: usize, is_recv: bool) {
+        let model = &mut self.qps[qp];
+        let late = &mut model.late[usize::from(is_recv)];
+        *late += 1;
         // One marker for each queue is allowed in ERR, and nothing in CLOSING.
-        if *late > u32::from(self.qps[qp].error_ours) {
-            self.violate(Rule::S5, || format!("{count} posts to qp {qp} after our own move"));
+        if *late > u32::from(model.error_ours) {
+            self.violate(Rule::S5, || format!("qp {qp} is given work after our own move"));
         }
     }
 
@@ -313,8 +315,9 @@ impl World {
             Entry::Send(desc) => (desc.wr_id, Some(desc.op), desc.signaled),
             Entry::Recv(desc) => (desc.wr_id, None, true),
         };
-        let ordinal = self.qps[qp].ordinal;
-        self.qps[qp].ordinal += 1;
+        let next = &mut self.qps[qp].ordinal[usize::from(op.is_none())];
+        let ordinal = *next;
+        *next += 1;
         let mut wr = Wr {
             ordinal,
             wr_id,
@@ -337,6 +340,9 @@ impl World {
         });
         let is_recv = op.is_none();
         self.qps[qp].queue(is_recv).push_back(wr);
+        if self.qps[qp].error_ours || self.qps[qp].closing_ours {
+            self.taken_after_our_move(qp, is_recv);
+        }
         if fate != Fate::Normal {
             return;
         }
@@ -522,7 +528,11 @@ impl World {
 
     /// Flushes the oldest that is left, and schedules the next.
     pub(crate) fn flush_next(&mut self, qp: usize, is_recv: bool) {
-        if self.flush_one(qp, is_recv) {
+        let first = !self.qps[qp].flushed[usize::from(is_recv)];
+        self.qps[qp].flushed[usize::from(is_recv)] = true;
+        if self.coarse && !first {
+            while self.flush_one(qp, is_recv) {}
+        } else if self.flush_one(qp, is_recv) {
             self.schedule_flush(qp, is_recv);
         }
     }
@@ -533,7 +543,9 @@ impl World {
         let row = self.row_of(qp);
         let wr = self.qps[qp].queue(is_recv)[at].clone();
         let executed = wr.phase == Phase::Executed;
-        self.cancel_work(qp, wr.ordinal);
+        if !is_recv {
+            self.cancel_work(qp, wr.ordinal);
+        }
         if !executed {
             self.check_untouched(qp, &wr);
             if !is_recv {
@@ -545,7 +557,8 @@ impl World {
         }
         let done = executed && wr.signaled && row.completes_locally;
         let status = if done { WcStatus::Success } else { WcStatus::Flushed };
-        let event = self.axis("a flush raises an event", row.flush_raises_event);
+        let armed = self.cqs[self.qps[qp].cq].armed;
+        let event = armed && self.axis("a flush raises an event", row.flush_raises_event);
         self.complete(qp, is_recv, wr.ordinal, status, 0, event);
         true
     }

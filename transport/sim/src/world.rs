@@ -89,6 +89,8 @@ pub(crate) struct World {
     pub(crate) now: Now,
     oracle: Box<dyn Oracle>,
     pub(crate) calm: bool,
+    /// A queue is flushed in two steps: the oldest, then all others.
+    pub(crate) coarse: bool,
     /// Handles of an earlier epoch mean nothing any more.
     pub(crate) epoch: u64,
     /// Destroys of queue pairs so far.
@@ -115,6 +117,7 @@ impl World {
             now: Now::default(),
             oracle,
             calm: false,
+            coarse: false,
             epoch: 0,
             destroys: 0,
             nodes: Vec::new(),
@@ -180,6 +183,18 @@ impl World {
     pub(crate) fn soon(&mut self, delay: Delay, track: Track, what: What) {
         if let Some(span) = self.delay(delay) {
             self.after(span, track, what);
+        }
+    }
+
+    /// As [`Self::soon`], and at once when there is no delay and nothing waits before it: for what
+    /// nobody can tell apart from what caused it.
+    pub(crate) fn at_once(&mut self, delay: Delay, track: Track, what: What) {
+        match self.delay(delay) {
+            Some(Duration::ZERO) if !self.pending.iter().any(|p| p.track == track) => {
+                self.perform(what);
+            }
+            Some(span) => self.after(span, track, what),
+            None => {}
         }
     }
 
@@ -314,6 +329,9 @@ impl World {
 
     /// Raises an event of a connection's id, sooner or later or never; sometimes twice.
     pub(crate) fn raise_cm(&mut self, conn: usize, event: CmEvent) {
+        if self.conns[conn].deaf {
+            return;
+        }
         self.soon(Delay::CmEvent, Track::Cm(conn), What::Cm { conn, event });
         if self.mischief("a CM event comes twice") {
             self.soon(Delay::CmEvent, Track::Cm(conn), What::Cm { conn, event });
@@ -322,7 +340,12 @@ impl World {
 
     /// Raises an asynchronous event, sooner or later or never.
     pub(crate) fn raise_async(&mut self, device: usize, event: AsyncEvent) {
-        self.soon(Delay::AsyncEvent, Track::Async(device), What::Async { device, event });
+        let what = What::Async { device, event };
+        if matches!(event, AsyncEvent::SqDrained(_) | AsyncEvent::CommEstablished(_)) {
+            self.at_once(Delay::AsyncEvent, Track::Async(device), what);
+        } else {
+            self.soon(Delay::AsyncEvent, Track::Async(device), what);
+        }
     }
 }
 

@@ -1,0 +1,98 @@
+//! `model run [small] [ROW [VARIANT]]` searches, all variants to the full bound unless told
+//! otherwise; `model replay ROW VARIANT PATH` plays one path in words.
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stdout, reason = "the table is the program's output")]
+
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use model::limits::Bound;
+use model::results;
+use model::search::{Outcome, search};
+use model::variant::Variant;
+
+/// Searches at a time: each is one thread.
+const THREADS: usize = 2;
+
+const USAGE: &str = "usage: model run [small] [ROW [VARIANT]] | model replay ROW VARIANT PATH";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words[..] {
+        [] | ["run"] => run(Bound::FULL, &Variant::all()),
+        ["run", "small", ref rest @ ..] => run(Bound::SMALL, &chosen(rest)),
+        ["run", ref rest @ ..] => run(Bound::FULL, &chosen(rest)),
+        ["replay", row, variant, path] => replay(row, variant, path),
+        _ => usage(),
+    }
+}
+
+fn usage() -> ExitCode {
+    eprintln!("{USAGE}");
+    ExitCode::from(2)
+}
+
+/// The variants of a row, or one of them.
+fn chosen(names: &[&str]) -> Vec<Variant> {
+    let mut chosen = Variant::all();
+    if let Some(row) = names.first() {
+        chosen.retain(|variant| variant.row.name == *row);
+    }
+    if let Some(name) = names.get(1) {
+        chosen.retain(|variant| variant.name() == *name);
+    }
+    chosen
+}
+
+fn run(bound: Bound, variants: &[Variant]) -> ExitCode {
+    if variants.is_empty() {
+        return usage();
+    }
+    println!("{}", results::HEAD);
+    let next = AtomicUsize::new(0);
+    let outcomes: Mutex<Vec<(usize, Outcome)>> = Mutex::default();
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                loop {
+                    let place = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(variant) = variants.get(place) else { return };
+                    let outcome = search(*variant, bound);
+                    println!("{}", results::line(&outcome));
+                    if let Ok(mut outcomes) = outcomes.lock() {
+                        outcomes.push((place, outcome));
+                    }
+                }
+            });
+        }
+    });
+    let outcomes = outcomes.into_inner().unwrap_or_default();
+    let mut clean = true;
+    for (_, outcome) in &outcomes {
+        for found in &outcome.found {
+            clean = false;
+            println!("\n{}", results::explain(outcome.variant, bound, found));
+        }
+    }
+    let sum = |of: fn(&Outcome) -> usize| -> usize { outcomes.iter().map(|(_, o)| of(o)).sum() };
+    println!(
+        "\n{} searches, {} states, {} transitions",
+        outcomes.len(),
+        sum(|o| o.states),
+        sum(|o| o.transitions)
+    );
+    if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn replay(row: &str, name: &str, path: &str) -> ExitCode {
+    let path: Option<Vec<u8>> = path.split('.').map(|choice| choice.parse().ok()).collect();
+    let (Some(variant), Some(path)) = (Variant::by_name(row, name), path) else {
+        return usage();
+    };
+    for line in results::words(variant, Bound::FULL, &path) {
+        println!("{line}");
+    }
+    ExitCode::SUCCESS
+}

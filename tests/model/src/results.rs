@@ -1,0 +1,52 @@
+//! What is printed: the table of searches, and a path in words.
+
+use std::fmt::Write;
+
+use crate::limits::Bound;
+use crate::search::{Found, Outcome, replay};
+use crate::stage::Stage;
+use crate::variant::Variant;
+
+/// Head of the table.
+pub const HEAD: &str = "\
+| row | variant | states | transitions | depth | ends | seconds | violations |
+|---|---|--:|--:|--:|--:|--:|--:|";
+
+/// One line of the table.
+#[must_use]
+pub fn line(outcome: &Outcome) -> String {
+    let Outcome { variant, states, transitions, depth, ends, took, cut, found } = outcome;
+    let cut = if *cut { " (cut)" } else { "" };
+    format!(
+        "| {} | {} | {states}{cut} | {transitions} | {depth} | {ends} | {:.1} | {} |",
+        variant.row.name,
+        variant.name(),
+        took.as_secs_f64(),
+        found.len(),
+    )
+}
+
+/// A violation with its path in words, and how to see it again.
+#[must_use]
+pub fn explain(variant: Variant, bound: Bound, found: &Found) -> String {
+    let mut text = format!("{variant}: {}\n", found.what);
+    for step in words(variant, bound, &found.path) {
+        let _ = writeln!(text, "    {step}");
+    }
+    let path: Vec<String> = found.path.iter().map(ToString::to_string).collect();
+    let (row, name) = (variant.row.name, variant.name());
+    let _ = writeln!(text, "  cargo run -p model -- replay {row} {name} {}", path.join("."));
+    text
+}
+
+/// A path in words: the fabric's trace, with the actions between its lines.
+#[must_use]
+pub fn words(variant: Variant, bound: Bound, path: &[u8]) -> Vec<String> {
+    let stage = Stage::new(variant, bound);
+    stage.fabric.record(true);
+    let mut player = replay(&stage, path);
+    let end = player.end();
+    let mut lines = stage.fabric.trace();
+    lines.extend(end.into_iter().map(|what| format!("broken: {what}")));
+    lines
+}
