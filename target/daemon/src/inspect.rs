@@ -71,7 +71,7 @@ impl<S: Stack> Inspect for Inspector<S> {
     }
 }
 
-/// Asks every reactor, of which so many are `running`; one that does not answer in time is left out.
+/// Asks every reactor, of which so many are `running`; one that does not answer is left out.
 pub(crate) fn ask<S: Stack>(reactors: &[Sender<Message<S>>], running: usize) -> Vec<ReactorStatus> {
     let (reply, answers) = mpsc::sync_channel(reactors.len());
     for reactor in reactors {
