@@ -17,7 +17,7 @@ target_survives() {
   modprobe brd rd_nr=1 rd_size=65536
   PORT=$KERNEL_PORT nvmet_start /dev/ram0 rdma "$KERNEL_NQN"
   target_exports "device = \"$(scratch 0)\""
-  LAST_DRAIN=$(sluice_number closed)
+  sluice_number closed >/run/scenario/last-drain
   for ((death = 1; death <= deaths; death++)); do
     await "writing.$death" 180
     # Both targets are at work when it happens, and not always at the same point of it.
@@ -78,13 +78,14 @@ connections_now() {
 # drained_since_death: of the daemon's own records since the last call, "known MS back MS CAUSE": when
 # the first connection's close began, from the death; how long until the last one's memory was back.
 drained_since_death() {
-  local uptime closed
-  sluice drains --config /run/sluice.toml -o json >/run/scenario/drains
+  local uptime
   uptime=$(now_ms)
-  closed=$(grep -oE '"closed": ?[0-9]+' /run/scenario/drains | grep -oE '[0-9]+' | head -n 1)
+  sluice drains --config /run/sluice.toml -o json >/run/scenario/drains
+  # The daemon said its own uptime somewhere in between.
+  uptime=$(((uptime + $(now_ms)) / 2))
   grep -oE '"(uptime_ms|id|at_uptime_ms|cause|entered_us)": ?("[^"]*"|-?[0-9]+)' \
     /run/scenario/drains | sed 's/"//g; s/: */ /' |
-    awk -v last="$LAST_DRAIN" -v now="$uptime" -v killed="$KILLED" '
+    awk -v last="$(</run/scenario/last-drain)" -v now="$uptime" -v killed="$KILLED" '
       function ended() {
         if (id > last) {
           if (!first || at - took / 1000 < first) { first = at - took / 1000; why = cause }
@@ -98,7 +99,7 @@ drained_since_death() {
       $1 == "cause" { $1 = ""; cause = $0; gsub(/^ /, "", cause); gsub(/ /, "-", cause) }
       $1 == "entered_us" && $2 > took { took = $2 }
       END { ended(); printf "ours known %d back %d %s", first + start - killed, end - first, why }'
-  LAST_DRAIN=$closed
+  sluice_number closed >/run/scenario/last-drain
 }
 
 # nvmet_knew DEATH: "known MS WHY", from the death, by the kernel's log and its own clock.

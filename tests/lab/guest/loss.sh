@@ -22,7 +22,7 @@ host_loses() {
   local size=$1 percent began
   shift
   # Any command of a reconnect, or of a scan, may be the one that is lost.
-  allow_warning 'nvme nvme[0-9]+: .*(failed|error|timeout)'
+  allow_warning 'nvme nvme[0-9]+: .*([Ff]ailed|[Ee]rror|timeout)'
   host_connects
   for percent; do
     signal "ready.$percent"

@@ -2,7 +2,7 @@
 # suite: all
 # guests: 2
 # disks: 1x256MiB
-# timeout: 1700 s
+# timeout: 3000 s
 
 . "$LAB/guest/kills.sh"
 

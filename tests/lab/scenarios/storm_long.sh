@@ -1,7 +1,7 @@
 # title: two thousand connects and disconnects in a row leave nothing behind
 # suite: all
 # group: nvme
-# timeout: 1800 s
+# timeout: 3000 s
 # cpus: 4
 # disks: 1x256MiB
 

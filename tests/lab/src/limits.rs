@@ -7,7 +7,7 @@ pub const BOOT_TIMEOUT: Duration = Duration::from_secs(180);
 /// A scenario whose header says nothing.
 pub const SCENARIO_TIMEOUT_DEFAULT: Duration = Duration::from_secs(120);
 /// A scenario's own time limit can't be more.
-pub const SCENARIO_TIMEOUT_MAX: Duration = Duration::from_secs(1800);
+pub const SCENARIO_TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 /// The agent cleans up (60 s for disconnects, 30 s for the mapper, 10 s of waiting) and judges
 /// after the scenario; a scenario's limit is for the scenario alone.
 pub const CLEAN_UP_TIMEOUT: Duration = Duration::from_secs(110);
