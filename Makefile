@@ -5,7 +5,7 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/.build
 # rdma-sys needs libclang 14; several versions may be installed.
 export LIBCLANG_PATH ?= /usr/lib/llvm-14/lib
 
-.PHONY: help demo test test-unit test-lab test-all check build storm kills lab-shell install-deps bench bench-build bench-count
+.PHONY: help demo test test-unit test-lab test-all check build storm kills lab-shell install-deps bench bench-build bench-count sim
 
 help:             ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -28,6 +28,10 @@ test-lab: install-deps  ## the lab's smoke scenarios
 test-all: install-deps  ## all scenarios, on both kernels: an hour and more
 	cargo test --workspace --exclude lab
 	LAB_KERNELS="6.12 6.1" cargo test -p lab -- --include-ignored
+
+sim: install-deps ## SEEDS runs (1000) of the daemon in a simulated world, and each call failed once
+	cargo run -p world -- --seeds 0..$(or $(SEEDS),1000)
+	cargo run -p world -- --calls all
 
 check: install-deps ## formatting and lints
 	cargo fmt --all --check
