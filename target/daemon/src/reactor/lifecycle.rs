@@ -69,9 +69,7 @@ where
                 Ok(transport) => transport,
                 Err((error, id)) => {
                     tracing::warn!(%peer, %error, "refused: no queue pair");
-                    self.lanes[lane].lane.unclaim(qp_caps);
-                    drop(memory);
-                    self.drop_lane_if_unused(lane);
+                    self.give_back(Room { lane, qp_caps, memory });
                     return self.refuse(id, CmReject::NoResources);
                 }
             };
@@ -213,6 +211,14 @@ impl QueueMemory {
 }
 
 impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
+    /// Gives a place back that no connection was made for.
+    fn give_back(&mut self, room: Room) {
+        let Room { lane, qp_caps, memory } = room;
+        self.lanes[lane].lane.unclaim(qp_caps);
+        drop(memory);
+        self.drop_lane_if_unused(lane);
+    }
+
     fn refuse(&mut self, id: S::Id, reject: CmReject) {
         self.counters.connections_refused += 1;
         let private_data = reject.emit().to_vec();
