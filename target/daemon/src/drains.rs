@@ -21,8 +21,14 @@ use crate::status;
 use utc::Utc;
 
 /// States that have a deadline, and are counted from the start.
-const WITH_DEADLINE: [State; 5] =
-    [State::Accepting, State::Quiesce, State::Linger, State::Closing, State::Flushing];
+const WITH_DEADLINE: [State; 6] = [
+    State::Accepting,
+    State::Quiesce,
+    State::Linger,
+    State::Closing,
+    State::Flushing,
+    State::SrqWait,
+];
 
 /// Which closes are asked for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

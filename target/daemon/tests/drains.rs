@@ -139,7 +139,18 @@ fn one_that_is_not_there_is_a_failure_that_says_why() {
 
 #[test]
 fn what_contradicts_itself_is_wrong_usage() {
-    for arguments in [&["16", "--limit", "3"][..], &["-16"], &["latest"], &["-o", "yaml"]] {
+    for arguments in [
+        &["16", "--limit", "3"][..],
+        &["-16"],
+        &["latest"],
+        &["-o", "yaml"],
+        &["--svg"],
+        &["--svg", "16", "17"],
+        &["--svg", "16", "-o", "json"],
+        &["--svg", "16", "--limit", "2"],
+        &["--output", "/tmp/never.svg"],
+        &["16", "--output", "/tmp/never.svg"],
+    ] {
         assert_silent_stdout(&drains(arguments), 2);
     }
 }
@@ -158,4 +169,81 @@ fn an_older_daemon_is_a_failure_with_advice() {
     older.join().unwrap();
     assert_silent_stdout(&output, 1);
     assert!(stderr(&output).contains("another version"), "{}", stderr(&output));
+}
+
+/// The texts of a drawing, in its order.
+fn texts(svg: &str) -> Vec<String> {
+    let drawing = roxmltree::Document::parse(svg).unwrap();
+    let shown = |node: roxmltree::Node<'_, '_>| {
+        node.descendants().filter_map(|part| part.text().filter(|_| part.is_text())).collect()
+    };
+    drawing.descendants().filter(|node| node.has_tag_name("text")).map(shown).collect()
+}
+
+#[test]
+fn a_drawing_shows_every_state_and_what_happened() {
+    for close in closes() {
+        let output = drains(&["--svg", &close.id.to_string()]);
+        assert_silent_stderr(&output, 0);
+        let svg = stdout(&output);
+        let texts = texts(&svg);
+        let has = |wanted: &str| texts.iter().any(|text| text.contains(wanted));
+        for stay in &close.path {
+            let row = format!(" text-anchor=\"end\">{}</text>", stay.state);
+            assert_eq!(svg.matches(&row).count(), 1, "{} in {texts:?}", stay.state);
+        }
+        for wanted in [&close.cause, close.outcome.as_str(), &close.at, &close.peer] {
+            assert!(has(wanted), "no {wanted:?} in {texts:?}");
+        }
+        for deadline in &close.deadlines {
+            let told = format!("deadline met, without {}", deadline.waited_for);
+            assert!(has(&told), "no {told:?} in {texts:?}");
+        }
+        for returned in [&close.move_to_error, &close.destroy].into_iter().flatten() {
+            assert!(has(returned.error.as_deref().unwrap_or(": ok")), "{returned:?} in {texts:?}");
+        }
+    }
+}
+
+#[test]
+fn a_drawing_tells_the_account_of_each_queue() {
+    let texts = texts(&stdout(&drains(&["--svg", "16"])));
+    for line in [
+        "12 posted = \u{25a0} 10 completed + \u{25a0} 2 reclaimed; 0 leaked",
+        "37 posted = \u{25a0} 32 completed + \u{25a0} 5 reclaimed; 0 leaked",
+    ] {
+        assert!(texts.iter().any(|text| text == line), "no {line:?} in {texts:?}");
+    }
+}
+
+#[test]
+fn a_hostile_name_is_text_in_a_drawing_and_nothing_else() {
+    let output = drains(&["--svg", "12"]);
+    let svg = stdout(&output);
+    let drawing = roxmltree::Document::parse(&svg).unwrap();
+    let shown = "nqn.x:\u{fffd}[2J\"</text><script>alert(1)</script>&amp;']]>\u{fffd}";
+    assert!(texts(&svg).iter().any(|text| text == shown), "{svg}");
+    let known =
+        ["svg", "title", "desc", "style", "rect", "line", "circle", "polygon", "text", "tspan"];
+    for node in drawing.descendants().filter(roxmltree::Node::is_element) {
+        assert!(known.contains(&node.tag_name().name()), "{node:?}");
+        assert!(node.attributes().all(|a| !a.name().starts_with("on") && a.name() != "href"));
+    }
+    assert!(!svg.contains("url(") && !svg.contains("@import"), "it refers to something outside");
+}
+
+#[test]
+fn a_drawing_goes_where_it_is_told_to() {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("close.svg");
+    let output = drains(&["--svg", "17", "--output", text(&file)]);
+    assert_silent_stderr(&output, 0);
+    assert_eq!(stdout(&output), "");
+    let written = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(written, stdout(&drains(&["--svg", "17"])));
+    let nowhere = directory.path().join("absent/close.svg");
+    let output = drains(&["--svg", "17", "--output", text(&nowhere)]);
+    assert_silent_stdout(&output, 1);
+    assert!(stderr(&output).contains(text(&nowhere)), "{}", stderr(&output));
+    assert_silent_stdout(&drains(&["--svg", "15"]), 1);
 }

@@ -1,5 +1,8 @@
 //! `sluice drains`
 
+use std::fs;
+use std::path::Path;
+
 use super::daemon::ask;
 use super::output::{complain, json, print};
 use super::table::{Table, clean, span, uptime};
@@ -9,7 +12,7 @@ use crate::drains::{Account, DrainList, DrainQuery, DrainRecord, Returned};
 
 /// Asks the daemon and shows the answer.
 pub(super) fn drains(args: &DrainsArgs) -> Exit {
-    let id = args.id;
+    let id = args.svg.or(args.id);
     let limit = id.is_none().then_some(args.limit);
     let list = match ask(&args.daemon, |client: Client| client.drains(DrainQuery { id, limit })) {
         Ok(list) => list,
@@ -25,10 +28,23 @@ pub(super) fn drains(args: &DrainsArgs) -> Exit {
         complain(absent(id, &list));
         return Exit::Failed;
     };
-    print(&match args.format {
-        Format::Table => in_full(drain, list.uptime_ms),
-        Format::Json => json(drain),
-    })
+    match (args.svg, args.format) {
+        (Some(_), _) => draw(drain, args.output.as_deref()),
+        (None, Format::Table) => print(&in_full(drain, list.uptime_ms)),
+        (None, Format::Json) => print(&json(drain)),
+    }
+}
+
+fn draw(drain: &DrainRecord, output: Option<&Path>) -> Exit {
+    let picture = super::timeline::draw(drain);
+    let Some(file) = output else { return print(&picture) };
+    match fs::write(file, picture) {
+        Ok(()) => Exit::Ok,
+        Err(error) => {
+            complain(format_args!("can't write {}: {error}", file.display()));
+            Exit::Failed
+        }
+    }
 }
 
 fn absent(id: u64, list: &DrainList) -> String {
@@ -133,7 +149,7 @@ fn facts(drain: &DrainRecord) -> Vec<(&'static str, String)> {
 }
 
 /// What our own move to ERR returned, and how often it was repeated.
-fn move_to_error(drain: &DrainRecord) -> String {
+pub(super) fn move_to_error(drain: &DrainRecord) -> String {
     let Some(returned) = &drain.move_to_error else { return "not made".to_owned() };
     match drain.kicks {
         0 => result(returned),
@@ -155,7 +171,8 @@ fn destroy(drain: &DrainRecord) -> String {
     text
 }
 
-fn result(returned: &Returned) -> String {
+/// In a word, or with the reason.
+pub(super) fn result(returned: &Returned) -> String {
     match (&returned.error, returned.ok) {
         (_, true) => "ok".to_owned(),
         (Some(error), false) => format!("failed ({error})"),

@@ -6,7 +6,9 @@ mod drains;
 mod output;
 mod serve;
 mod status;
+mod svg;
 mod table;
+mod timeline;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -119,6 +121,13 @@ struct DrainsArgs {
     /// Form of the answer; json always has everything
     #[arg(short = 'o', long, value_enum, default_value_t = Format::Table)]
     format: Format,
+    /// Draw this one's timeline as SVG, to attach to a report
+    #[arg(long, value_name = "ID", conflicts_with_all = ["id", "limit", "format"])]
+    svg: Option<u64>,
+    /// Write the drawing here, and not to stdout
+    #[arg(long, value_name = "FILE", requires = "svg")]
+    #[arg(conflicts_with_all = ["id", "limit", "format"])]
+    output: Option<PathBuf>,
     #[command(flatten)]
     daemon: DaemonArgs,
 }

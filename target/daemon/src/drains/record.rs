@@ -170,12 +170,12 @@ impl Account {
     #[must_use]
     pub fn plus(&self, other: &Self) -> Self {
         Self {
-            posted: self.posted + other.posted,
-            completed: self.completed + other.completed,
-            flushed: self.flushed + other.flushed,
-            retired_in_order: self.retired_in_order + other.retired_in_order,
-            reclaimed: self.reclaimed + other.reclaimed,
-            leaked: self.leaked + other.leaked,
+            posted: self.posted.saturating_add(other.posted),
+            completed: self.completed.saturating_add(other.completed),
+            flushed: self.flushed.saturating_add(other.flushed),
+            retired_in_order: self.retired_in_order.saturating_add(other.retired_in_order),
+            reclaimed: self.reclaimed.saturating_add(other.reclaimed),
+            leaked: self.leaked.saturating_add(other.leaked),
         }
     }
 }
