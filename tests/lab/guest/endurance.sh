@@ -54,7 +54,7 @@ END
 # storm_beside_io ROUNDS: so many other hosts come and go while one that stays writes and verifies
 # all the time.
 storm_beside_io() {
-  local rounds=$1 i steady device
+  local rounds=$1 i
   allow_storm
   RSS_GROWTH_KIB=$((16384 + 32768))
   sluice_start <<END
@@ -68,19 +68,13 @@ ram = "16 MiB"
 END
   sluice_warm_up
   nvme_connect "$NQN" -i 2
-  device=$(nvme_device)
-  until [ -e /run/scenario/enough ]; do
-    fio_verify "$device" --size=8m --rate=,4m
-    echo pass >>/run/scenario/passes
-  done >/run/scenario/steady.txt &
-  steady=$!
+  steady_begin "$(nvme_device)" --size=8m
   for ((i = 1; i <= rounds; i++)); do
     reach connect_as "$i" "$NQN-guests" 2 || fail "connect of host $i"
     leave "$NQN-guests"
   done
-  touch /run/scenario/enough
-  wait "$steady" || fail "the host that stays saw an error: $(tail -n 3 /run/scenario/steady.txt)"
-  say "$rounds hosts came and went during $(wc -l </run/scenario/passes) passes over the disk"
+  steady_end
+  say "$rounds hosts came and went meanwhile"
   nvme_disconnect
   judge_clean
   judge_account
@@ -106,26 +100,24 @@ verified() {
   sluice_stop
 }
 
-# resets ROUNDS SIZE: so many resets of the controller while SIZE is written, then verified.
+# resets ROUNDS: so many resets of the controller while a disk is written and verified.
 resets() {
-  local rounds=$1 size=$2 round controller device
+  local rounds=$1 round controller device
   allow_reconnects
   # The disk in memory, as far as it is written.
-  RSS_GROWTH_KIB=$((16384 + 65536))
-  sluice_export 'ram = "64 MiB"'
+  RSS_GROWTH_KIB=$((16384 + 24576))
+  sluice_export 'ram = "16 MiB"'
   sluice_warm_up
   nvme_connect "$NQN" -i 2 --reconnect-delay=1
   controller=$(nvme_controllers)
   device=$(nvme_device)
-  fio_begin "$device" --size="$size"
+  steady_begin "$device" --size=12m
   for ((round = 1; round <= rounds; round++)); do
     io_moved "$device" write 500000
-    fio_runs
     within 40 nvme reset "/dev/$controller"
     expect "state after reset $round" live "$(nvme_state "$controller")"
   done
-  fio_runs
-  fio_end
+  steady_end
   nvme_disconnect
   judge_clean
   judge_account

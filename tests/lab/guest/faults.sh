@@ -56,6 +56,22 @@ freezer() {
 freeze() { dmsetup suspend --noflush --nolockfs freezer; }
 thaw() { dmsetup resume --noudevsync freezer; }
 
+# steady_begin DEVICE [ARGUMENT...]: fio_verify in the background, again and again until steady_end, for
+# disturbances that take as long as the machine lets them.
+steady_begin() {
+  rm -f /run/scenario/enough /run/scenario/passes
+  until [ -e /run/scenario/enough ]; do
+    fio_verify "$@" --rate=,4m
+    echo pass >>/run/scenario/passes
+  done >/run/scenario/steady.txt &
+  STEADY_PID=$!
+}
+steady_end() {
+  touch /run/scenario/enough
+  wait "$STEADY_PID" || fail "an error beside it: $(tail -n 3 /run/scenario/steady.txt)"
+  say "$(wc -l </run/scenario/passes) passes over the disk, every block as it was written"
+}
+
 # connect_as HOST NQN QUEUES [OPTION...]: connects as host number HOST, by its NQN and identifier, in one
 # guest as many as one likes. It asks the kernel itself: nvme-cli takes two hosts of one machine for
 # the same, and starting it takes longer than all the rest.

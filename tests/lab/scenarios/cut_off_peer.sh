@@ -7,6 +7,8 @@
 
 # A debug daemon fills freed buffers with a pattern and looks at it when they are used again: the
 # other host's writes use them all the time.
+. "$LAB/guest/faults.sh"
+
 allow_reconnects
 allow_warning 'rxe0: qp#[0-9]+ (do_complete|make_send_cqe): non-flush error status = [0-9]+$'
 RSS_GROWTH_KIB=$((16384 + 98304))
@@ -21,11 +23,9 @@ ram = "32 MiB"
 END
 sluice_warm_up
 nvme_connect "$NQN-other" -i 2
-fio_begin "$(nvme_device "$NQN-other")" --size=24m
-hostile-host "$IP:$PORT" "$NQN" "$NQN" 16 || fail "the peer could not go on"
-fio_runs
-hostile-host "$IP:$PORT" "$NQN" "$NQN" 8 || fail "the peer could not go on"
-fio_end
+steady_begin "$(nvme_device "$NQN-other")" --size=8m
+hostile-host "$IP:$PORT" "$NQN" "$NQN" 24 || fail "the peer could not go on"
+steady_end
 nvme_disconnect "$NQN-other"
 judge_clean 20
 judge_account

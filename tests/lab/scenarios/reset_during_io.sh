@@ -5,4 +5,4 @@
 # disks: 1x256MiB
 
 . "$LAB/guest/endurance.sh"
-resets 3 24m
+resets 3

@@ -6,4 +6,4 @@
 # disks: 1x256MiB
 
 . "$LAB/guest/endurance.sh"
-resets 20 56m
+resets 20
