@@ -51,11 +51,15 @@
 //!   and the response's work request each completed the command; a split READ put it back twice. A
 //!   [`Retired`] is made once, from the entry that is removed in the same step
 //!   ([`InFlight::complete`]), and is moved from there: `a_completion_gives_the_memory_back_once`.
-//! - **The first error ends the poll loop.** SPDK #3277, #3328: other connections of the queue
-//!   starved, or waited for a completion that was polled already. An error inside a batch is only
-//!   noted ([`Connection::handle_completion`]); the close is decided behind the batch
-//!   ([`Connection::settle`]). No verb is called for a completion, `ibv_query_qp` nowhere: the
-//!   [`QueuePair`] trait does not have it.
+//! - **The first error ends the poll loop.** SPDK #3277: other connections of the queue starved. An
+//!   error inside a batch is only noted ([`Connection::handle_completion`]); the close is decided
+//!   behind the batch ([`Connection::settle`]). No verb is called for a completion, `ibv_query_qp`
+//!   nowhere: the [`QueuePair`] trait does not have it.
+//!   `a_close_in_the_middle_of_a_batch_retires_all_of_it`.
+//! - **Woken by traffic only.** SPDK #3328: what waited for a work request was looked at again when
+//!   some completion came, so that an idle connection hung. Nothing waits inside the transport: a
+//!   post without room is refused at once ([`NoRoom`]), and a drain names its next moment
+//!   ([`Drain::timeout`]).
 //!
 //! # Memory that is freed too early, or never
 //!
@@ -87,6 +91,14 @@
 //!   array, the receive marker's buffer is put aside by [`Connection::create_with`], jobs have
 //!   their room.
 //!
+//! - **No room for the answer.** SPDK #3195: nobody looked at the send queue's depth before the
+//!   response was posted. The table is as large as the queues and says [`NoRoom`] before a post; a
+//!   completion queue's entries are claimed before a queue pair is made ([`Lane::claim`]), since
+//!   one that overflows loses completions for ever.
+//! - **Bytes of an earlier command.** A message shorter than its command was run on what the last
+//!   one left. [`Door::Completed`] carries the bytes received, and the command is read from no more
+//!   than those.
+//!
 //! # Shared receives
 //!
 //! - **Destroyed with completions unpolled.** SPDK #903: LAST_WQE_REACHED came, the queue pair
@@ -114,6 +126,9 @@
 //! - **A message with a pointer to a connection.** SPDK #1075, and again #3541. Threads exchange
 //!   [`Token`]s; a reaper gets the queue pair itself, by move ([`Job::DestroyQp`]), so nobody can
 //!   post during the destroy (Mooncake PR 1903).
+//! - **Lists walked by a thread that does not own them.** SPDK #1086, #2765: a shutdown walked the
+//!   connections of other threads. A [`Connection`] counts its generations in an `Rc`, so the
+//!   compiler keeps it on the thread of its reactor; what must leave is a [`Job`].
 //! - **Waiting for the CM.** tgt holds a reference for TIMEWAIT_EXIT, which iWARP never sends.
 //!   Others wait for DISCONNECTED. Here [`CmEvent::TimewaitExit`] is one more cause to close, and
 //!   [`Input::Timeout`] alone reaches the destroy:
@@ -151,10 +166,11 @@
 use crate::{
     caps::{AfterDestroy, DrainCaps, LastWqe},
     cause::Cause,
-    connection::Connection,
+    connection::{Connection, NoRoom},
     device::{Accepted, CmEvent, CmId, ConnectRequest, Device, QueuePair, Token, Wc},
     drain::{Awaited, Drain, Input, State, Step, Steps},
     in_flight::{InFlight, QueueCounts},
+    lane::Lane,
     limits::{CLOSE_TIMEOUT, FLUSH_POLL_FIRST},
     marker::{Method, Posted},
     pool::{Buf, Pool, RecvBuf},
@@ -162,5 +178,5 @@ use crate::{
     reaper::{Job, Outcome, Reapers},
     report::DrainReport,
     shared_receives::SharedInFlight,
-    wr::{IdKind, Retired, WrId},
+    wr::{Door, IdKind, Retired, WrId},
 };
