@@ -192,10 +192,12 @@ pub const IRDMA_IWARP: DrainCaps = DrainCaps {
 pub const QEDR_ROCE: DrainCaps =
     DrainCaps { provider: "qedr-roce", after_destroy: AfterDestroy::MustNotPoll, ..ROCE };
 
-/// Marvell FastLinQ as iWARP (hypothesis).
+/// Marvell FastLinQ as iWARP (hypothesis). What it may lose, no later completion gives back.
 pub const QEDR_IWARP: DrainCaps = DrainCaps {
     provider: "qedr-iwarp",
     post_in_err: PostInErr::Lost,
+    sq_in_order: false,
+    signal_all: true,
     after_destroy: AfterDestroy::MustNotPoll,
     ..IWARP
 };
@@ -203,8 +205,16 @@ pub const QEDR_IWARP: DrainCaps = DrainCaps {
 /// Chelsio T4 to T6 (hypothesis).
 pub const CXGB4: DrainCaps = DrainCaps { provider: "cxgb4", read_sink_remote_write: true, ..IWARP };
 
-/// Alibaba elastic RDMA (hypothesis).
-pub const ERDMA: DrainCaps = DrainCaps { provider: "erdma", destroy_slow: false, ..IWARP };
+/// Alibaba elastic RDMA (hypothesis). Posts look at the library's copy of the state: behind an
+/// error that the peer caused they are taken, and may be lost, so no later completion gives an
+/// earlier request back.
+pub const ERDMA: DrainCaps = DrainCaps {
+    provider: "erdma",
+    sq_in_order: false,
+    signal_all: true,
+    destroy_slow: false,
+    ..IWARP
+};
 
 /// Microsoft Azure (hypothesis).
 pub const MANA: DrainCaps = DrainCaps { provider: "mana", ..UNKNOWN };
@@ -298,6 +308,14 @@ mod tests {
             assert_eq!(caps.after_destroy, AfterDestroy::MustNotPoll);
             assert!(caps.private_lane());
             assert_eq!(caps.iwarp, transport == Transport::Iwarp);
+        }
+    }
+
+    #[test]
+    fn no_row_that_may_lose_a_request_lets_a_later_one_give_it_back() {
+        let loses = |caps: &&&DrainCaps| caps.post_in_err == PostInErr::Lost;
+        for caps in ALL.iter().filter(loses).chain([&&ERDMA]) {
+            assert!(caps.signal_all && !caps.sq_in_order, "{}", caps.provider);
         }
     }
 
