@@ -57,7 +57,7 @@ within() { timeout -k 2 "$@"; }
 # signal NAME: tells the other guest something; await NAME [SECONDS] waits for it.
 signal() { : >"/share/signals/$SCENARIO.$1"; }
 await() {
-  wait_until "${2:-60}" test -e "/share/signals/$SCENARIO.$1" || fail "no signal '$1' came"
+  wait_until "${2:-120}" test -e "/share/signals/$SCENARIO.$1" || fail "no signal '$1' came"
 }
 # ask VERB ROLE: what only the runner can do, done when it returns.
 #   kill ROLE       the machine is gone at once, for good
