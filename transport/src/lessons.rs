@@ -144,8 +144,15 @@
 //!   silence. [`Cause::QueuePairError`] closes like any other.
 //! - **Closed before it is gone.** SPDK #1096: the queue id was free while the old queue pair
 //!   drained. [`Connection::is_finished`] comes behind the destroy and the disk.
+//! - **A handler that waits for itself.** Linux commit 19c91acf3274: a target's fatal-error handler
+//!   waited for the work queue it ran on. Here no handler waits: it notes a cause, and what can
+//!   sleep is a [`Job`].
+//! - **Closes that pile up.** Linux commit 2acf70ade79d: queues were released in the background
+//!   while hosts came back at once, until memory ran out. A closing connection holds its place
+//!   until [`Connection::is_finished`]: `connections_spread_and_are_bounded_until_they_are_gone`.
 //! - **A destroy that blocks everybody.** siw 10 s, rxe 50 s, cxgb4 60 s: [`Reapers`] start another
-//!   thread when none is idle.
+//!   thread when none is idle:
+//!   `a_stuck_destroy_takes_a_thread_and_not_the_turn_of_the_others`.
 //! - **A wait without an end.** SPDK #3671, #2765 (recursion over callbacks at shutdown). Every
 //!   state that waits has a deadline or a reaper or the disk ([`Awaited`]); [`Drain::handle`]
 //!   returns [`Steps`] and calls nobody.
