@@ -61,3 +61,7 @@ lab-shell: build  ## a shell in a guest with an RDMA device and the daemon; DEVI
 
 install-deps:
 	@tests/lab/install
+
+.PHONY: model
+model: install-deps ## every order of events around a close, on every row (a quarter of an hour)
+	cargo run --release -p model -- run full

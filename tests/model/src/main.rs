@@ -1,5 +1,5 @@
-//! `model run [small] [ROW [VARIANT]]` searches, all variants to the full bound unless told
-//! otherwise; `model replay ROW VARIANT PATH` plays one path in words.
+//! `model run BOUND [ROW [VARIANT]]` searches all variants or those named, to the bound `small`,
+//! `medium` or `full`; `model replay BOUND ROW VARIANT PATH` plays one path in words.
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "the table is the program's output")]
 
@@ -15,16 +15,18 @@ use model::variant::Variant;
 /// Searches at a time: each is one thread.
 const THREADS: usize = 2;
 
-const USAGE: &str = "usage: model run [small] [ROW [VARIANT]] | model replay ROW VARIANT PATH";
+const USAGE: &str = "usage: model run small|medium|full [ROW [VARIANT]]\n       \
+                     model replay small|medium|full ROW VARIANT PATH";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
-        [] | ["run"] => run(Bound::FULL, &Variant::all()),
-        ["run", "small", ref rest @ ..] => run(Bound::SMALL, &chosen(rest)),
-        ["run", ref rest @ ..] => run(Bound::FULL, &chosen(rest)),
-        ["replay", row, variant, path] => replay(row, variant, path),
+        ["run", bound, ref rest @ ..] => match Bound::by_name(bound) {
+            Some(bound) => run(bound, &chosen(rest)),
+            None => usage(),
+        },
+        ["replay", bound, row, variant, path] => replay(bound, row, variant, path),
         _ => usage(),
     }
 }
@@ -68,7 +70,8 @@ fn run(bound: Bound, variants: &[Variant]) -> ExitCode {
             });
         }
     });
-    let outcomes = outcomes.into_inner().unwrap_or_default();
+    let mut outcomes = outcomes.into_inner().unwrap_or_default();
+    outcomes.sort_by_key(|(place, _)| *place);
     let mut clean = true;
     for (_, outcome) in &outcomes {
         for found in &outcome.found {
@@ -76,22 +79,26 @@ fn run(bound: Bound, variants: &[Variant]) -> ExitCode {
             println!("\n{}", results::explain(outcome.variant, bound, found));
         }
     }
-    let sum = |of: fn(&Outcome) -> usize| -> usize { outcomes.iter().map(|(_, o)| of(o)).sum() };
-    println!(
-        "\n{} searches, {} states, {} transitions",
-        outcomes.len(),
-        sum(|o| o.states),
-        sum(|o| o.transitions)
-    );
+    let outcomes: Vec<Outcome> = outcomes.into_iter().map(|(_, outcome)| outcome).collect();
+    println!("\n{}", results::sum(&outcomes));
+    if bound == Bound::FULL && variants.len() == Variant::all().len() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/results.md");
+        if let Err(error) = std::fs::write(file, results::page(&outcomes)) {
+            eprintln!("{file}: {error}");
+            return ExitCode::FAILURE;
+        }
+    }
     if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn replay(row: &str, name: &str, path: &str) -> ExitCode {
+fn replay(bound: &str, row: &str, name: &str, path: &str) -> ExitCode {
     let path: Option<Vec<u8>> = path.split('.').map(|choice| choice.parse().ok()).collect();
-    let (Some(variant), Some(path)) = (Variant::by_name(row, name), path) else {
+    let (Some(bound), Some(variant), Some(path)) =
+        (Bound::by_name(bound), Variant::by_name(row, name), path)
+    else {
         return usage();
     };
-    for line in results::words(variant, Bound::FULL, &path) {
+    for line in results::words(variant, bound, &path) {
         println!("{line}");
     }
     ExitCode::SUCCESS

@@ -19,7 +19,6 @@ use transport::time::Now;
 use transport::wr::{Memory, Retired, WrId, WrKind};
 
 use crate::choices::Choices;
-use crate::limits::RECEIVES;
 use crate::stage::{QP_CAPS, Stage};
 
 /// Whose events are this connection's.
@@ -105,6 +104,7 @@ impl<'a> Player<'a> {
         };
         let device = request.id.device().expect("nothing fails before a run");
         let now = stage.fabric.now();
+        let before = stage.lane.borrow().pool().used_bytes();
         let made = Connection::create_with(
             now,
             &stage.lane.borrow(),
@@ -123,15 +123,15 @@ impl<'a> Player<'a> {
             errands: Vec::new(),
             disk: None,
             lent: BTreeSet::new(),
-            before: stage.lane.borrow().pool().used_bytes(),
+            before,
             retired: Vec::new(),
             silent: false,
-            done: Done::default(),
+            done: Done { read: !stage.bound.reads, ..Done::default() },
             seen: State::Accepting,
             began: None,
             faults: Vec::new(),
         };
-        for _ in 0..RECEIVES {
+        for _ in 0..stage.bound.receives {
             player.receive();
         }
         stage.choices.restart(path, stage.bound.adversities);
@@ -169,7 +169,7 @@ impl<'a> Player<'a> {
 
     /// Bytes of the lane's memory that this run has.
     fn held(&self) -> usize {
-        self.stage.lane.borrow().pool().used_bytes() - self.before
+        self.stage.lane.borrow().pool().used_bytes().saturating_sub(self.before)
     }
 
     fn slot(&mut self) -> Buf {
@@ -288,6 +288,7 @@ impl<'a> Player<'a> {
 
     fn finished(&mut self) {
         let state = self.state();
+        self.conn = None;
         let held = self.held();
         if state == State::Dead && held > 0 {
             self.faults.push(format!("S2: {held} bytes are missing in Dead"));
@@ -295,7 +296,6 @@ impl<'a> Player<'a> {
         if self.disk.is_some() && state == State::Dead {
             self.faults.push("S3: Dead with a disk operation out".to_owned());
         }
-        self.conn = None;
     }
 
     /// What left the in-flight table: each buffer once, and nobody else may hold it.

@@ -9,7 +9,7 @@ use crate::variant::Variant;
 
 /// Head of the table.
 pub const HEAD: &str = "\
-| row | variant | states | transitions | depth | ends | seconds | violations |
+| row | variant | states | transitions | depth | ends | CPU seconds | violations |
 |---|---|--:|--:|--:|--:|--:|--:|";
 
 /// One line of the table.
@@ -26,6 +26,38 @@ pub fn line(outcome: &Outcome) -> String {
     )
 }
 
+/// All searches together.
+#[must_use]
+pub fn sum(outcomes: &[Outcome]) -> String {
+    let sum = |of: fn(&Outcome) -> usize| -> usize { outcomes.iter().map(of).sum() };
+    let seconds: f64 = outcomes.iter().map(|o| o.took.as_secs_f64()).sum();
+    format!(
+        "{} searches, {} states, {} transitions, {seconds:.0} CPU seconds, {} violations.",
+        outcomes.len(),
+        sum(|o| o.states),
+        sum(|o| o.transitions),
+        sum(|o| o.found.len()),
+    )
+}
+
+/// The page that `make model` leaves behind.
+#[must_use]
+pub fn page(outcomes: &[Outcome]) -> String {
+    let mut page = String::from(
+        "# The exhaustive search through the close\n\n\
+         Written by `make model`: every order of device steps, events, failures and time around \
+         the end of one\nconnection, with three requests on the send queue, three receives, a \
+         disk write, a command of the peer, and\nany two adversities (`src/limits.rs`, bound \
+         `full`), over the shipped `transport::Connection` and the\nsimulator's rows. *ends*: \
+         states from which the close was played to its end with nothing but time passing.\n\n",
+    );
+    let _ = writeln!(page, "{}\n\n{HEAD}", sum(outcomes));
+    for outcome in outcomes {
+        let _ = writeln!(page, "{}", line(outcome));
+    }
+    page
+}
+
 /// A violation with its path in words, and how to see it again.
 #[must_use]
 pub fn explain(variant: Variant, bound: Bound, found: &Found) -> String {
@@ -35,7 +67,12 @@ pub fn explain(variant: Variant, bound: Bound, found: &Found) -> String {
     }
     let path: Vec<String> = found.path.iter().map(ToString::to_string).collect();
     let (row, name) = (variant.row.name, variant.name());
-    let _ = writeln!(text, "  cargo run -p model -- replay {row} {name} {}", path.join("."));
+    let _ = writeln!(
+        text,
+        "  cargo run -p model -- replay {} {row} {name} {}",
+        bound.name(),
+        path.join(".")
+    );
     text
 }
 

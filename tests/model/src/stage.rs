@@ -12,7 +12,7 @@ use transport::device::{CmId, DeviceError, ListenEvent, QpCaps, Stack, Wc};
 use transport::lane::Lane;
 
 use crate::choices::Choices;
-use crate::limits::{Bound, RECEIVES};
+use crate::limits::Bound;
 use crate::variant::Variant;
 
 /// Address of the target's device.
@@ -78,7 +78,7 @@ impl Stage {
             lane: RefCell::new(lane),
             _listener: listener,
         };
-        debug_assert!(QP_CAPS.recv_wr_max as usize > RECEIVES);
+        debug_assert!(QP_CAPS.recv_wr_max as usize > bound.receives);
         stage
     }
 
