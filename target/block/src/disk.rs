@@ -94,11 +94,21 @@ pub(crate) struct Opened {
     pub(crate) refuses_zero_range: AtomicBool,
     /// Found out on the way: `fallocate` with `FALLOC_FL_PUNCH_HOLE` is not there.
     pub(crate) refuses_punch: AtomicBool,
+    /// Writes that a host saw completed did not reach the disk.
+    pub(crate) lost_writes: AtomicBool,
 }
 
 impl Opened {
     pub(crate) fn raw_fd(&self) -> RawFd {
         self.fd.as_raw_fd()
+    }
+
+    /// A sync failed. The page cache drops what it could not write and tells of it once: the next
+    /// sync succeeds over lost data (`man fsync`, NOTES), so nothing is promised from here on.
+    pub(crate) fn sync_failed(&self) {
+        if !self.direct {
+            self.lost_writes.store(true, Ordering::Release);
+        }
     }
 }
 

@@ -108,6 +108,9 @@ pub enum IoErrorKind {
     MediumError,
     /// A thin file or file system has no room left (`ENOSPC`, `EDQUOT`, `EFBIG`).
     NoSpace,
+    /// An earlier sync of a buffered disk failed, so writes that were completed may be lost: it
+    /// takes no more of them until it is opened again.
+    LostWrites,
     /// The disk is read-only, by configuration or by the device.
     WriteProtected,
     /// Beyond the end of the disk, or the backing file was cut while it was open.

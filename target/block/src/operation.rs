@@ -155,6 +155,12 @@ impl<B: IoBuf> Operation<B> {
         if geometry.features.read_only && !matches!(self.work, Work::Read | Work::Flush) {
             return Err(IoError::local(IoErrorKind::WriteProtected));
         }
+        if let Backing::File(opened) = disk.backing()
+            && self.work != Work::Read
+            && opened.lost_writes.load(Ordering::Acquire)
+        {
+            return Err(IoError::local(IoErrorKind::LostWrites));
+        }
         let block = u64::from(geometry.block_size);
         let room = self.buf.as_ref().map_or(u64::MAX, |buf| bytes(buf.len()));
         if !self.offset_bytes.is_multiple_of(block)
@@ -254,7 +260,9 @@ impl<B: IoBuf> Operation<B> {
         };
         let (len, punt) = (self.step_len, self.punt);
         Ok(if self.work == Work::Write {
-            let dsync = self.fua;
+            // Through the page cache the sync is a step of its own: the failure of a write says
+            // that this one is lost, that of a sync says nothing about which.
+            let dsync = self.fua && opened.direct;
             Step::Write { from: memory, len, offset_bytes, region, dsync, punt }
         } else {
             Step::Read { to: memory, len, offset_bytes, region, punt }
@@ -308,7 +316,7 @@ impl<B: IoBuf> Operation<B> {
                 self.account_moved(disk, opened, doing, moved)
             }
             (Doing::Punch | Doing::ZeroRange | Doing::Discard, Ok(_)) => {
-                self.account(bytes(self.step_len))
+                self.account(opened, bytes(self.step_len))
             }
             (_, Err(libc::EINTR | libc::EAGAIN)) => {
                 self.punt = result == Err(libc::EAGAIN);
@@ -326,7 +334,12 @@ impl<B: IoBuf> Operation<B> {
                 let refused = IoError::local(IoErrorKind::Unsupported);
                 Progress::Done(if promised { Err(refused) } else { Ok(()) })
             }
-            (_, Err(errno)) => Progress::Done(Err(IoError::from_errno(errno))),
+            (_, Err(errno)) => {
+                if doing == Doing::Sync {
+                    opened.sync_failed();
+                }
+                Progress::Done(Err(IoError::from_errno(errno)))
+            }
         }
     }
 
@@ -361,7 +374,7 @@ impl<B: IoBuf> Operation<B> {
                 return Progress::Done(Err(error));
             }
         }
-        self.account(bytes(moved))
+        self.account(opened, bytes(moved))
     }
 
     fn copy_back(&mut self, at: usize, moved: usize) -> Outcome {
@@ -372,11 +385,11 @@ impl<B: IoBuf> Operation<B> {
         Ok(())
     }
 
-    fn account(&mut self, moved: u64) -> Progress {
+    fn account(&mut self, opened: &Opened, moved: u64) -> Progress {
         self.idle_steps = 0;
         self.punt = false;
         self.done += moved;
-        let synced_by_write = self.work == Work::Write;
+        let synced_by_write = self.work == Work::Write && opened.direct;
         if self.done < self.len || (self.fua && !synced_by_write) {
             Progress::Again
         } else {

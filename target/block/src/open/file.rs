@@ -171,6 +171,7 @@ impl DirectChoice {
             discard_by_ioctl,
             refuses_zero_range: AtomicBool::new(false),
             refuses_punch: AtomicBool::new(false),
+            lost_writes: AtomicBool::new(false),
         }
     }
 }

@@ -102,10 +102,15 @@ fn opened(direct: bool, memory_align: usize) -> Opened {
         discard_by_ioctl: false,
         refuses_zero_range: AtomicBool::new(false),
         refuses_punch: AtomicBool::new(false),
+        lost_writes: AtomicBool::new(false),
     }
 }
 
 fn disk() -> Disk {
+    disk_over(opened(true, 512))
+}
+
+fn disk_over(opened: Opened) -> Disk {
     let features = Features {
         volatile_cache: true,
         discard: true,
@@ -117,7 +122,7 @@ fn disk() -> Disk {
     };
     let block_count = u64::try_from(DISK_BYTES / BLOCK).unwrap();
     let geometry = Geometry { block_size: 512, physical_block_size: 512, block_count, features };
-    let backing = Backing::File(opened(true, 512));
+    let backing = Backing::File(opened);
     Disk::of_parts(Parts { geometry, backing, description: String::new(), notes: Vec::new() })
 }
 
@@ -244,4 +249,45 @@ fn a_kernel_that_never_moves_is_given_up() {
         });
         assert!(ended, "{result:?}");
     }
+}
+
+/// What a disk answers to each of these, one after the other, when every sync fails.
+fn answers(direct: bool, requests: Vec<Request<AlignedBuf>>) -> Vec<Result<(), IoErrorKind>> {
+    let disk = disk_over(opened(direct, 512));
+    let Backing::File(opened) = disk.backing() else { panic!("made so") };
+    let mut pool = BouncePool::new();
+    let answer = |request| {
+        let mut operation = Operation::new(1, request);
+        operation.check(&disk)?;
+        loop {
+            let done = match operation.next_step(&disk, opened, &mut pool)? {
+                Step::Sync | Step::Write { dsync: true, .. } => Err(libc::EIO),
+                Step::Read { len, .. } | Step::Write { len, .. } => Ok(len),
+                Step::Allocate { .. } | Step::DiscardIoctl { .. } => Ok(0),
+            };
+            if let Progress::Done(outcome) = operation.advance(&disk, opened, done) {
+                return outcome;
+            }
+        }
+    };
+    let kind = |error: IoError| error.kind;
+    requests.into_iter().map(answer).map(|outcome| outcome.map_err(kind)).collect()
+}
+
+#[test]
+fn a_buffered_disk_promises_nothing_more_once_a_sync_failed() {
+    let write = |fua| {
+        let buf = AlignedBuf::zeroed(4096, 512).unwrap();
+        Request::Write { buf, len: 4096, offset_bytes: 0, fua }
+    };
+    let read = || {
+        let buf = AlignedBuf::zeroed(4096, 512).unwrap();
+        Request::Read { buf, len: 4096, offset_bytes: 0 }
+    };
+    let (medium, lost) = (Err(IoErrorKind::MediumError), Err(IoErrorKind::LostWrites));
+    let requests = || vec![write(false), Request::Flush, Request::Flush, write(false), read()];
+    assert_eq!(answers(false, requests()), [Ok(()), medium, lost, lost, Ok(())]);
+    assert_eq!(answers(false, vec![write(true), Request::Flush]), [medium, lost], "FUA is a sync");
+    // Direct writes are the device's: it still has what it could not flush.
+    assert_eq!(answers(true, requests()), [Ok(()), medium, medium, Ok(()), Ok(())]);
 }

@@ -139,6 +139,7 @@ pub(crate) fn status_of(error: &block::IoError, writing: bool) -> Status {
         Kind::NoSpace => Status::CAPACITY_EXCEEDED.dnr(),
         Kind::Unsupported | Kind::Invalid => Status::INVALID_FIELD.dnr(),
         Kind::DeviceGone | Kind::Transient => Status::NAMESPACE_NOT_READY,
+        Kind::LostWrites => Status::WRITE_FAULT.dnr(),
         Kind::MediumError if writing => Status::WRITE_FAULT,
         Kind::MediumError => Status::UNRECOVERED_READ_ERROR,
         Kind::Cancelled => Status::ABORT_REQUESTED,
