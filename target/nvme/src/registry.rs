@@ -24,13 +24,7 @@ struct Ids {
 }
 
 impl Registry {
-    /// Takes an id of `min ..= max` for `owner`, which is the caller's token (a reactor, a slot and
-    /// a generation, say). Ids are given out in turn, so that a late I/O Connect of an association
-    /// that has just ended does not find another one under its id.
-    ///
-    /// # Errors
-    /// All are taken, or the range is empty.
-    pub fn allocate(
+    fn allocate(
         &mut self,
         nqn: &SubNqn,
         min: u16,
@@ -51,13 +45,25 @@ impl Registry {
         Ok(Cntlid(free))
     }
 
-    /// The same for the range of a subsystem.
+    /// Takes an id of a subsystem's range for `owner`, which is the caller's token (a reactor, a
+    /// slot and a generation, say). Ids are given out in turn, so that a late I/O Connect of an
+    /// association that has just ended does not find another one under its id.
+    ///
+    /// Only for what is exported: names that a host invents must leave nothing here.
     ///
     /// # Errors
-    /// All are taken.
+    /// All are taken, or the range is empty.
     pub fn allocate_for(&mut self, subsystem: &Subsystem, owner: u64) -> Result<Cntlid, Busy> {
         let Subsystem { nqn, cntlid_min, cntlid_max, .. } = subsystem;
         self.allocate(nqn, *cntlid_min, *cntlid_max, owner)
+    }
+
+    /// Takes an id for a controller of the discovery subsystem.
+    ///
+    /// # Errors
+    /// All are taken.
+    pub fn allocate_discovery(&mut self, owner: u64) -> Result<Cntlid, Busy> {
+        self.allocate(&SubNqn::discovery(), limits::CNTLID_MIN, limits::CNTLID_MAX, owner)
     }
 
     /// Whose id it is.

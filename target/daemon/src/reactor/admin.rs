@@ -90,7 +90,8 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
         let mut registry = self.shared.registry();
         let cntlid = match export.subsystem(&request.subnqn) {
             Some(subsystem) => registry.allocate_for(subsystem, name.to_raw()),
-            None => registry.allocate(&request.subnqn, 1, 0xFFEF, name.to_raw()),
+            None if request.subnqn.is_discovery() => registry.allocate_discovery(name.to_raw()),
+            None => return Err(ConnectError::unknown_subsystem()),
         };
         let cntlid = cntlid.map_err(|_| ConnectError::busy())?;
         let now = nvme::Now(self.now);
