@@ -33,6 +33,9 @@ pub const READ_DEPTH_MAX: u32 = 16;
 /// bound.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 
+/// From a reactor's thread to its first tick: pinning it, and setting its ring up.
+pub const REACTOR_START_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// Time from SIGTERM to the end of the process.
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(
     transport::limits::CLOSE_TIMEOUT.as_secs() // every connection is at its destroy

@@ -24,7 +24,7 @@ use crate::control;
 use crate::disk_buf::DiskBuf;
 use crate::export;
 use crate::inspect::{self, Inspector};
-use crate::limits::SHUTDOWN_TIMEOUT;
+use crate::limits::{REACTOR_START_TIMEOUT, SHUTDOWN_TIMEOUT};
 use crate::mailbox::Sender;
 use crate::reactor::message::Message;
 use crate::reactor::run::{Inbox, Pace, run as run_reactor};
@@ -50,7 +50,7 @@ pub fn run(loaded: Loaded, path: &Path) -> anyhow::Result<()> {
     let clock = MonotonicClock::start();
     let control = control::Server::bind(&config.control_socket.value, CONTROL_SOCKET_MODE)?;
     let (stop, stopped) = mpsc::channel();
-    let held = stop.clone();
+    let (held, failed) = (stop.clone(), stop.clone());
     let signals =
         signals::watch(move |signal| stop.send(Stop::Signal(signal)).unwrap_or_default())?;
     let removals = removal::watch(verbs::removed_in_use, move |devices| {
@@ -68,7 +68,7 @@ pub fn run(loaded: Loaded, path: &Path) -> anyhow::Result<()> {
         listeners: Arc::clone(&parts.states),
         draining: Arc::clone(&draining),
     });
-    let running = Running::start(&config, parts, clock, removals)?;
+    let running = Running::start(&config, parts, clock, removals, &failed)?;
     let control = control.start(inspector).context("the control socket's thread")?;
 
     notify::ready("serving");
@@ -79,6 +79,9 @@ pub fn run(loaded: Loaded, path: &Path) -> anyhow::Result<()> {
         }
         Stop::DeviceHeld(devices) => {
             tracing::error!(devices, "the kernel waits for the end of this process: stopping");
+        }
+        Stop::ReactorEnded(error) => {
+            tracing::error!(error, "a reactor can't go on: stopping the others");
         }
     }
     notify::stopping("draining");
@@ -93,6 +96,7 @@ pub fn run(loaded: Loaded, path: &Path) -> anyhow::Result<()> {
             "{devices} was removed, and librdmacm keeps it open until this process ends; start it \
              again (systemd does)"
         ),
+        Stop::ReactorEnded(error) => anyhow::bail!(error),
     }
 }
 
@@ -102,6 +106,8 @@ enum Stop {
     Signal(StopSignal),
     /// These devices can't be released otherwise.
     DeviceHeld(String),
+    /// A reactor failed while it served, for this reason: its hosts would wait for ever.
+    ReactorEnded(String),
 }
 
 struct Parts {
@@ -165,10 +171,12 @@ impl Running {
         parts: Parts,
         clock: MonotonicClock,
         removals: Hint,
+        failed: &mpsc::Sender<Stop>,
     ) -> anyhow::Result<Self> {
         let Parts { shared, reapers, states, inboxes } = parts;
         let senders = shared.reactors().to_vec();
         let (told, ended) = mpsc::channel();
+        let (runs, started) = mpsc::channel();
         let pace = Pace { spin: config.reactors.spin };
         let mut reactors = Vec::new();
         for (index, inbox) in inboxes.into_iter().enumerate() {
@@ -178,11 +186,23 @@ impl Running {
                 Placement::Cores(cores) => cores.get(index).copied(),
             };
             let index = u8::try_from(index).context("at most 256 reactors")?;
+            let (runs, failed) = (runs.clone(), failed.clone());
             let body = move || {
-                let result = reactor_thread(index, core, shared, inbox, clock, pace);
-                drop(told.send(result.map_err(|error| format!("reactor {index}: {error:#}"))));
+                let starts = || drop(runs.send(Ok(())));
+                let result = reactor_thread(index, core, shared, inbox, clock, pace, starts);
+                let result = result.map_err(|error| format!("reactor {index}: {error:#}"));
+                if let Err(error) = &result {
+                    // One of the two listens: who waits for the start, or who waits for the end.
+                    drop(runs.send(Err(error.clone())));
+                    drop(failed.send(Stop::ReactorEnded(error.clone())));
+                }
+                drop(told.send(result));
             };
             reactors.push(thread::Builder::new().name(format!("reactor-{index}")).spawn(body)?);
+        }
+        for _ in &reactors {
+            let start = started.recv_timeout(REACTOR_START_TIMEOUT);
+            start.context("a reactor does not start")?.map_err(anyhow::Error::msg)?;
         }
         let acceptor = start_acceptor(config, &shared, states, removals)?;
         Ok(Self { reactors, senders, acceptor, reapers, ended })
@@ -198,11 +218,13 @@ impl Running {
         for sender in &self.senders {
             sender.send(Message::Shutdown);
         }
+        let mut failed = None;
         for left_over in (1..=self.reactors.len()).rev() {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.ended.recv_timeout(left) {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => anyhow::bail!(error),
+                // The others' connections are drained all the same.
+                Ok(Err(error)) => failed = Some(error),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
                     anyhow::bail!(
                         "{} {} s after the end was asked for; ending without them: the kernel \
@@ -217,6 +239,9 @@ impl Running {
             drop(thread.join());
         }
         self.reapers.stop();
+        if let Some(error) = failed {
+            anyhow::bail!(error);
+        }
         tracing::info!("every connection has ended");
         Ok(())
     }
@@ -283,6 +308,7 @@ fn reactor_thread(
     inbox: Inbox<Verbs>,
     clock: MonotonicClock,
     pace: Pace,
+    starts: impl FnOnce(),
 ) -> anyhow::Result<()> {
     if let Some(core) = core {
         pin(core)?;
@@ -290,6 +316,7 @@ fn reactor_thread(
     // A ring belongs to the thread that made it.
     let disks = SystemEngine::<DiskBuf>::start(&EngineOptions::default())?;
     tracing::info!(reactor = index, core, disks = disks.describe(), "reactor runs");
+    starts();
     run_reactor(index, shared, inbox, disks, &clock, pace).context("waiting for events")
 }
 

@@ -126,6 +126,18 @@ fn a_daemon_is_ready_shows_itself_and_ends_when_asked() {
 }
 
 #[test]
+fn a_reactor_that_can_not_start_ends_the_daemon_before_it_is_ready() {
+    let daemon = Daemon::start(&[]);
+    let config = fs::read_to_string(daemon.directory.path().join("sluice.toml")).unwrap();
+    let other = config.replace("control.sock", "other.sock") + "[reactors]\ncores = [0, 1023]\n";
+    let file = write(&daemon.directory, "other.toml", &other);
+    let output = sluice(&["serve", "--config", text(&file)]);
+    assert_silent_stdout(&output, 1);
+    let said = stderr(&output);
+    assert!(said.contains("reactor 1: can't run on core 1023"), "{said}");
+}
+
+#[test]
 fn a_second_daemon_on_the_same_socket_names_the_first() {
     let daemon = Daemon::start(&[]);
     let config = daemon.directory.path().join("sluice.toml");
