@@ -8,7 +8,7 @@
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token as PollToken, Waker};
@@ -149,8 +149,13 @@ impl<S: Stack> Acceptor<S> {
         let mut events = Events::with_capacity(64);
         self.listen_all();
         ready();
+        let mut next_try = None;
         loop {
-            let timeout = self.is_waiting().then_some(self.retry);
+            // A moment, not a pause: what else there is to do must not put it off.
+            let at = self.is_waiting().then(|| {
+                *next_try.get_or_insert_with(|| Instant::now() + self.retry)
+            });
+            let timeout = at.map(|at| at.saturating_duration_since(Instant::now()));
             let Some(poll) = &mut self.poll else { return };
             if let Err(error) = poll.poll(&mut events, timeout)
                 && error.kind() != std::io::ErrorKind::Interrupted
@@ -163,9 +168,10 @@ impl<S: Stack> Acceptor<S> {
                 return;
             }
             self.turn();
-            if self.is_waiting() && events.is_empty() {
+            if at.is_some_and(|at| Instant::now() >= at) {
                 self.retry = (self.retry * 2).min(LISTEN_RETRY_LAST);
                 self.listen_all();
+                next_try = None;
             }
         }
     }
