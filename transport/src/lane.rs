@@ -7,8 +7,9 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use crate::caps::{self, DrainCaps};
-use crate::device::{CompletionQueue, Device, DeviceError, QpCaps, Stack, Wc};
+use crate::device::{CompletionQueue, Device, DeviceError, QpCaps, SharedReceives, Stack, Wc};
 use crate::pool::Pool;
+use crate::shared_receives::SharedQueue;
 
 /// Completion queue entries kept free for each queue pair: one for the marker of each queue.
 const CQ_SPARE: u32 = 2;
@@ -49,6 +50,27 @@ where
     /// The failed call.
     pub fn another_pool(&self, bytes: usize) -> Result<Pool, DeviceError> {
         Pool::register::<S>(&self.device, &self.pd, bytes, self.caps.read_sink_remote_write)
+    }
+}
+
+impl<S: Stack> Lane<S>
+where
+    S::Device: SharedReceives<S>,
+{
+    /// A queue of `depth` receives (at most 16384) that connections of this lane may share, with
+    /// `sge_max` entries each (1 or 2); `index` is its slot in its reactor. Its completions need
+    /// room of their own in the completion queue.
+    ///
+    /// # Errors
+    /// The failed call.
+    pub fn shared_queue(
+        &self,
+        index: u16,
+        depth: u16,
+        sge_max: u32,
+    ) -> Result<SharedQueue<<S::Device as SharedReceives<S>>::Srq>, DeviceError> {
+        let srq = self.device.create_srq(&self.pd, u32::from(depth), sge_max)?;
+        Ok(SharedQueue::new(srq, index, usize::from(depth), self.generations()))
     }
 }
 

@@ -20,6 +20,7 @@ mod network;
 mod peer;
 mod race;
 mod removal;
+mod shipped;
 mod states;
 mod table;
 mod vanished;
@@ -60,6 +61,9 @@ const CASES: &[(&str, Run)] = &[
     ("writes_after_destroy", barrier::writes_after_destroy),
     ("race", race::race),
     ("refusals", misuse::refusals),
+    ("shipped_counted", shipped::counted),
+    ("shipped_marked", shipped::marked),
+    ("shipped_shared", shipped::shared),
     ("undestroyed", misuse::undestroyed),
 ];
 
