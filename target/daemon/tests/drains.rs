@@ -5,7 +5,9 @@ mod support;
 
 use std::io::Write as _;
 use std::os::unix::net::UnixListener;
+use std::process::Stdio;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use sluice::drains::{DrainList, DrainRecord};
 use sluice::status::Status;
@@ -246,4 +248,38 @@ fn a_drawing_goes_where_it_is_told_to() {
     assert_silent_stdout(&output, 1);
     assert!(stderr(&output).contains(text(&nowhere)), "{}", stderr(&output));
     assert_silent_stdout(&drains(&["--svg", "15"]), 1);
+}
+
+#[test]
+fn a_daemon_that_has_just_started_has_no_drains() {
+    let directory = TempDir::new().unwrap();
+    let base = text(directory.path());
+    let config = format!(
+        "state_dir = \"{base}\"\ncontrol_socket = \"{base}/control.sock\"\n\
+         [rdma]\nmode = \"off\"\n[[listener]]\nname = \"a\"\naddress = \"127.0.0.1\"\n\
+         [[subsystem]]\nnqn = \"nqn.2014-08.org.example:disk\"\nallow_any_host = true\n\
+         [[subsystem.namespace]]\nnsid = 1\nram = \"8 MiB\"\n"
+    );
+    let file = write(&directory, "sluice.toml", &config);
+    let mut daemon = program();
+    daemon.args(["serve", "--config", text(&file)]).stderr(Stdio::null());
+    let mut daemon = daemon.spawn().unwrap();
+    let ask = |arguments: &[&str]| {
+        let until = Instant::now() + Duration::from_secs(30);
+        loop {
+            let output = sluice(&[&["drains", "--config", text(&file)], arguments].concat());
+            if output.status.code() != Some(4) || Instant::now() > until {
+                return output;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let (table, json, one) = (ask(&[]), ask(&["-o", "json"]), ask(&["1"]));
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+    assert_silent_stderr(&table, 0);
+    assert_eq!(stdout(&table), "No drains: 0 connections have ended so far.\n");
+    let list: DrainList = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!((list.closed, list.kept, list.drains.len()), (0, 0, 0));
+    assert_silent_stdout(&one, 1);
 }

@@ -181,7 +181,10 @@ pub(super) fn result(returned: &Returned) -> String {
 }
 
 fn path(drain: &DrainRecord) -> String {
-    let mut table = Table::new(&["STATE", ">ENTERED", ">LASTED", "DEADLINE"]);
+    let headings = ["STATE", ">ENTERED", ">LASTED", "DEADLINE"];
+    // A missing column is one thing less to read where there was no deadline.
+    let shown = if drain.deadlines.is_empty() { 3 } else { 4 };
+    let mut table = Table::new(&headings[..shown]);
     let last = drain.path.len().saturating_sub(1);
     for (i, stay) in drain.path.iter().enumerate() {
         let met = drain.deadlines.iter().find(|deadline| deadline.state == stay.state);

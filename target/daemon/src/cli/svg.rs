@@ -58,7 +58,8 @@ impl Svg {
         };
         let ((x, y), class, text) = (at, escaped(class), escaped(text));
         self.put(format_args!(
-            "<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{text}</text>"
+            "<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" \
+             text-anchor=\"{anchor}\">{text}</text>"
         ));
     }
 

@@ -183,7 +183,7 @@ fn grid(svg: &mut Svg, path: &[Stay], scale: &Scale, (top, bottom): (f64, f64)) 
     let scaled = if scale.linear {
         ""
     } else {
-        "; not to scale: a state's width grows with the logarithm of its time"
+        "; not to scale: a state's width grows with the cube root of its time"
     };
     let text = format!("{name} from the first cause{scaled}");
     svg.text("small", (RIGHT, bottom + 34.0), Anchor::End, &text);

@@ -33,7 +33,7 @@ pub(super) struct Scale {
     /// Where the close begins.
     pub(super) zero: f64,
     /// Within the close a pixel is the same time everywhere. Otherwise one state would hide the
-    /// others, and widths grow with the logarithm of the time.
+    /// others, and widths grow with the cube root of the time.
     pub(super) linear: bool,
 }
 
@@ -79,8 +79,8 @@ fn widths(spans: &[u64], room: f64) -> (Vec<f64>, bool) {
     if exact.iter().all(|width| *width == 0.0 || *width >= NARROWEST) {
         return (exact, true);
     }
-    let logarithm = |us: &u64| (*us as f64).ln_1p();
-    (share(spans.iter().map(logarithm).collect(), NARROWEST), false)
+    let root = |us: &u64| (*us as f64).cbrt();
+    (share(spans.iter().map(root).collect(), NARROWEST), false)
 }
 
 #[cfg(test)]
