@@ -5,7 +5,7 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/.build
 # rdma-sys needs libclang 14; several versions may be installed.
 export LIBCLANG_PATH ?= /usr/lib/llvm-14/lib
 
-.PHONY: help demo test test-unit test-lab test-all check build storm kills lab-shell install-deps bench bench-build bench-count sim
+.PHONY: help demo test test-unit test-lab test-all check build storm kills lab-shell install-deps bench bench-build bench-count sim model mutants
 
 help:             ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -62,6 +62,8 @@ lab-shell: build  ## a shell in a guest with an RDMA device and the daemon; DEVI
 install-deps:
 	@tests/lab/install
 
-.PHONY: model
+mutants: install-deps ## deliberate faults in the close path, and what catches each (half an hour)
+	cargo run -p mutants
+
 model: install-deps ## every order of events around a close, on every row (a quarter of an hour)
 	cargo run --release -p model -- run full

@@ -152,9 +152,9 @@ impl<S: Stack> Acceptor<S> {
         let mut next_try = None;
         loop {
             // A moment, not a pause: what else there is to do must not put it off.
-            let at = self.is_waiting().then(|| {
-                *next_try.get_or_insert_with(|| Instant::now() + self.retry)
-            });
+            let at = self
+                .is_waiting()
+                .then(|| *next_try.get_or_insert_with(|| Instant::now() + self.retry));
             let timeout = at.map(|at| at.saturating_duration_since(Instant::now()));
             let Some(poll) = &mut self.poll else { return };
             if let Err(error) = poll.poll(&mut events, timeout)

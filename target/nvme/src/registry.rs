@@ -24,13 +24,7 @@ struct Ids {
 }
 
 impl Registry {
-    fn allocate(
-        &mut self,
-        nqn: &SubNqn,
-        min: u16,
-        max: u16,
-        owner: u64,
-    ) -> Result<Cntlid, Busy> {
+    fn allocate(&mut self, nqn: &SubNqn, min: u16, max: u16, owner: u64) -> Result<Cntlid, Busy> {
         let min = min.max(limits::CNTLID_MIN);
         let max = max.min(limits::CNTLID_MAX);
         if min > max {
