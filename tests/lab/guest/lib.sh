@@ -321,6 +321,7 @@ allow_reconnects() {
   allow_warning 'nvme nvme[0-9]+: (starting error recovery|Reconnecting in|Connect command failed)'
   allow_warning 'nvme nvme[0-9]+: (failed to connect queue|rdma connection establishment failed)'
   allow_warning 'nvme nvme[0-9]+: (Connect rejected|rdma_connect_locked failed|Failed reconnect attempt|I/O tag|failed nvme)'
+  allow_warning 'nvme nvme[0-9]+: (failed nvme_keep_alive_end_io|nvme_rdma_post_recv failed)'
   allow_warning 'nvme nvme[0-9]+: (RECV|SEND|MEMREG|LOCAL_INV|REG_MR)[a-zA-Z_ ]* for CQE .* failed'
   allow_warning 'nvme nvme[0-9]+: (resetting controller|Property Set error|failed to send request)'
   allow_warning 'block nvme[0-9a-z]+: no (usable|available) path - (requeuing|failing) I/O'
