@@ -13,6 +13,7 @@ use crate::drains::Connected;
 use crate::reactor::Reactor;
 use crate::reactor::message::Message;
 use crate::reactor::queue::Role;
+use crate::reactor::shutdown::Flushes;
 use crate::reactor::timers::{Armed, Target};
 use crate::token::Name;
 
@@ -30,6 +31,8 @@ pub(crate) struct ControllerEntry {
     /// Its I/O queues.
     pub(crate) io: Vec<(Qid, Name)>,
     pub(crate) armed: Armed,
+    /// What its shutdown still has to flush.
+    pub(crate) flushes: Flushes,
 }
 
 impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
@@ -112,6 +115,7 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
                     admin: Some(c),
                     io: Vec::new(),
                     armed: Armed::default(),
+                    flushes: Flushes::default(),
                 });
                 Ok(slot)
             }
@@ -249,6 +253,11 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
 
     fn close_for(&mut self, name: Name, reason: CloseReason) {
         tracing::debug!(?reason, "closing the I/O queues of a controller");
+        if reason == CloseReason::Shutdown
+            && let Some(entry) = self.controller_mut(name)
+        {
+            entry.flushes = Flushes::Wanted;
+        }
         self.close_io_queues(name, Cause::AssociationEnded);
         self.look_for_quiesced(name);
     }
@@ -283,10 +292,12 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
         }
     }
 
-    fn look_for_quiesced(&mut self, name: Name) {
+    pub(crate) fn look_for_quiesced(&mut self, name: Name) {
         let now = self.nvme_now();
-        if let Some(entry) = self.controller_mut(name)
-            && entry.io.is_empty()
+        let idle = |entry: &mut ControllerEntry| entry.io.is_empty();
+        if self.controller_mut(name).is_some_and(idle)
+            && self.flush_for_shutdown(name)
+            && let Some(entry) = self.controller_mut(name)
         {
             entry.controller.io_quiesced(now);
         }

@@ -211,6 +211,9 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
     /// A disk answered.
     pub(crate) fn disk_done(&mut self, done: block::Completion<DiskBuf>) {
         let token = DiskToken::from_raw(done.token);
+        if self.shutdown_flushed(token, done.result) {
+            return;
+        }
         let (c, i) = (token.conn, token.command);
         let buf = done.buf.map(|buf| buf.0);
         let Some(conn) = self.conns.get_mut(c).filter(|x| x.generation == token.generation) else {

@@ -18,6 +18,7 @@ mod lanes;
 mod lifecycle;
 mod queue;
 pub mod report;
+mod shutdown;
 mod timers;
 
 use std::collections::VecDeque;
