@@ -164,7 +164,7 @@ impl Device<SimStack> for SimDevice {
         if pd.device != self.index {
             return Err(error(Call::CreateQp, rustix::io::Errno::INVAL));
         }
-        SimQp::create(&self.fabric, self.index, id, cq, caps, token)
+        SimQp::create(&self.fabric, self.index, id, cq, caps, token, None)
     }
 
     fn next_async_event(&self) -> Result<Option<AsyncEvent>, DeviceError> {

@@ -11,6 +11,7 @@ use crate::limits::{RETRY_TIMEOUT, RNR_DELAY};
 use crate::oracle::Delay;
 use crate::peer::PeerEvent;
 use crate::queue_pair::{Fate, Phase, Wr};
+use crate::shadow::Holder;
 use crate::world::World;
 
 /// `IBV_WC_LOC_LEN_ERR`
@@ -141,7 +142,7 @@ impl World {
     }
 
     fn check_source(&mut self, qp: usize, wr: &Wr) {
-        self.check_untouched(qp, wr);
+        self.check_untouched(Holder::Device { qp }, wr);
     }
 
     /// Moves the bytes.
@@ -282,6 +283,7 @@ impl World {
             }
             QpState::Terminate | QpState::Error => return lost(self),
         }
+        self.take_shared(qp);
         let normal = |wr: &&Wr| wr.phase == Phase::Posted && wr.fate == Fate::Normal;
         let Some(wr) = self.qps[qp].recv.iter().find(normal).cloned() else {
             if self.row_of(qp).completes_locally {
@@ -291,7 +293,7 @@ impl World {
             return self.before_others(RNR_DELAY, Track::ToUs(conn), What::Deliver { conn });
         };
         let Some(message) = self.conns[conn].messages.pop_front() else { return };
-        self.check_untouched(qp, &wr);
+        self.check_untouched(Holder::Device { qp }, &wr);
         let room: usize = wr.ranges.iter().map(|range| range.len).sum();
         if message.bytes.len() > room {
             self.complete(qp, true, wr.ordinal, LOCAL_LENGTH, 0, true);

@@ -64,6 +64,9 @@ impl World {
         for qp in &self.qps {
             hash_qp(qp, &mut hasher);
         }
+        for srq in &self.srqs {
+            srq.fingerprint(&mut hasher);
+        }
         for conn in &self.conns {
             hash_conn(conn, &mut hasher);
         }

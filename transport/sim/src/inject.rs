@@ -173,6 +173,7 @@ impl World {
                 self.tell_peer(conn, PeerEvent::Disconnected);
             }
         }
+        self.forget_shared(node);
         for device in &mut self.devices {
             if device.node == node {
                 device.events.clear();
@@ -185,6 +186,7 @@ impl World {
         self.now = transport::time::Now::default();
         self.conns.clear();
         self.qps.clear();
+        self.srqs.clear();
         self.pending.clear();
         self.shadow = crate::shadow::Shadow::default();
         self.forget_results();

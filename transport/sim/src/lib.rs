@@ -32,6 +32,7 @@ mod memory;
 mod queue_pair;
 mod reaping;
 mod shadow;
+mod shared_receives;
 mod world;
 
 pub use behaviour::Behaviour;
@@ -46,4 +47,5 @@ pub use peer::{Host, Peer, PeerEvent};
 pub use queue_pair::SimQp;
 pub use reaping::Reaping;
 pub use shadow::{DiskAccess, DiskTouch};
+pub use shared_receives::SimSrq;
 pub use violation::{Rule, Violation};

@@ -58,7 +58,7 @@ pub(crate) struct Wr {
     pub(crate) phase: Phase,
     pub(crate) fate: Fate,
     pub(crate) ranges: Vec<Range>,
-    holds: Vec<(u64, u64)>,
+    pub(crate) holds: Vec<(u64, u64)>,
     /// Checksum of what is to be sent.
     digest: u64,
     /// Its memory is not registered: it fails when it is executed.
@@ -95,6 +95,8 @@ pub(crate) struct QpModel {
     pub(crate) number: u32,
     pub(crate) token: Token,
     pub(crate) cq: usize,
+    /// The shared receive queue that it takes its receives from.
+    pub(crate) srq: Option<usize>,
     caps: QpCaps,
     pub(crate) state: QpState,
     /// The library knows nothing of the error state: nobody here asked for it.
@@ -127,6 +129,13 @@ impl QpModel {
     pub(crate) fn queue(&mut self, is_recv: bool) -> &mut VecDeque<Wr> {
         if is_recv { &mut self.recv } else { &mut self.send }
     }
+
+    /// The next work request's number.
+    pub(crate) fn next_ordinal(&mut self, is_recv: bool) -> u32 {
+        let next = &mut self.ordinal[usize::from(is_recv)];
+        *next += 1;
+        *next - 1
+    }
 }
 
 /// A queue pair as the target holds it. Dropping it leaves it alive.
@@ -147,6 +156,7 @@ impl SimQp {
         cq: &SimCq,
         caps: QpCaps,
         token: Token,
+        srq: Option<usize>,
     ) -> Result<Self, DeviceError> {
         let mut world = fabric.lock();
         world.device_call(device, Call::CreateQp)?;
@@ -168,6 +178,7 @@ impl SimQp {
             number,
             token,
             cq: cq.index,
+            srq,
             caps,
             state: QpState::Init,
             unseen: false,
@@ -216,8 +227,9 @@ impl QueuePair<SimStack> for SimQp {
     }
 }
 
+/// A work request as it is posted.
 #[derive(Clone, Copy)]
-enum Entry {
+pub(crate) enum Entry {
     Send(SendDesc),
     Recv(RecvDesc),
 }
@@ -311,28 +323,9 @@ impl World {
 
     /// The device has it: its memory is held from here on.
     fn take(&mut self, qp: usize, entry: Entry, fate: Fate) {
-        let (wr_id, op, signaled) = match entry {
-            Entry::Send(desc) => (desc.wr_id, Some(desc.op), desc.signaled),
-            Entry::Recv(desc) => (desc.wr_id, None, true),
-        };
-        let next = &mut self.qps[qp].ordinal[usize::from(op.is_none())];
-        let ordinal = *next;
-        *next += 1;
-        let mut wr = Wr {
-            ordinal,
-            wr_id,
-            op,
-            signaled,
-            phase: Phase::Posted,
-            fate,
-            ranges: Vec::new(),
-            holds: Vec::new(),
-            digest: 0,
-            invalid: false,
-        };
-        for sge in entry.sges().into_iter().filter(|sge| sge.len > 0) {
-            self.take_memory(qp, &mut wr, sge);
-        }
+        let ordinal = self.qps[qp].next_ordinal(matches!(entry, Entry::Recv(_)));
+        let wr = self.prepare(Holder::Device { qp }, entry, ordinal, fate);
+        let (op, signaled) = (wr.op, wr.signaled);
         self.note(|| {
             let what = wr.op.map_or_else(|| "RECV".to_owned(), |op| format!("{op:?}"));
             let silent = if signaled { "" } else { " unsignaled" };
@@ -353,7 +346,31 @@ impl World {
         }
     }
 
-    fn take_memory(&mut self, qp: usize, wr: &mut Wr, sge: Sge) {
+    /// A work request as the device knows it, with its memory held.
+    pub(crate) fn prepare(&mut self, holder: Holder, entry: Entry, ordinal: u32, fate: Fate) -> Wr {
+        let (wr_id, op, signaled) = match entry {
+            Entry::Send(desc) => (desc.wr_id, Some(desc.op), desc.signaled),
+            Entry::Recv(desc) => (desc.wr_id, None, true),
+        };
+        let mut wr = Wr {
+            ordinal,
+            wr_id,
+            op,
+            signaled,
+            phase: Phase::Posted,
+            fate,
+            ranges: Vec::new(),
+            holds: Vec::new(),
+            digest: 0,
+            invalid: false,
+        };
+        for sge in entry.sges().into_iter().filter(|sge| sge.len > 0) {
+            self.take_memory(holder, &mut wr, sge);
+        }
+        wr
+    }
+
+    fn take_memory(&mut self, holder: Holder, wr: &mut Wr, sge: Sge) {
         let range = Range { addr: sge.addr, len: sge.len as usize };
         let registered = (sge.lkey as usize).checked_sub(1).and_then(|at| self.regions.get(at));
         let good = registered
@@ -361,15 +378,14 @@ impl World {
         if !good {
             wr.invalid = true;
             self.violate(Rule::S12, || {
-                format!("qp {qp} is given memory outside of region {}", sge.lkey)
+                format!("{holder} is given memory outside of region {}", sge.lkey)
             });
             return;
         }
-        let holder = Holder::Device { qp };
         if let Some(rule) = self.shadow.conflict(range, holder, wr.is_sink()) {
             let rule = self.sharpen(rule, range);
             self.violate(rule, || {
-                format!("qp {qp} is given {} bytes at {:#x} that are in use", range.len, range.addr)
+                format!("{holder} is given {} bytes at {:#x} in use", range.len, range.addr)
             });
         }
         if wr.is_sink() {
@@ -385,9 +401,17 @@ impl World {
     fn sharpen(&self, rule: Rule, range: Range) -> Rule {
         let of_zombie = |holder: &Holder| match holder {
             Holder::Device { qp } => self.qps[*qp].existence == Existence::Zombie,
+            Holder::Shared { srq } => self.srqs[*srq].is_zombie(),
             Holder::Disk => false,
         };
-        if self.shadow.holders(range).iter().any(of_zombie) { Rule::S14 } else { rule }
+        let holders = self.shadow.holders(range);
+        if holders.iter().any(of_zombie) {
+            Rule::S14
+        } else if holders.iter().any(|holder| matches!(holder, Holder::Shared { .. })) {
+            Rule::S16
+        } else {
+            rule
+        }
     }
 
     pub(crate) fn check_released(&mut self, range: Range) {
@@ -404,7 +428,7 @@ impl World {
     }
 
     /// Nobody may have touched what lies with the device: checked when it leaves.
-    pub(crate) fn check_untouched(&mut self, qp: usize, wr: &Wr) {
+    pub(crate) fn check_untouched(&mut self, holder: Holder, wr: &Wr) {
         let clean = if wr.is_sink() {
             wr.ranges.iter().all(|range| range.is_filled(POISON))
         } else {
@@ -412,7 +436,7 @@ impl World {
         };
         if !clean {
             let ordinal = wr.ordinal;
-            self.violate(Rule::S1, || format!("memory of {ordinal} on qp {qp} changed in flight"));
+            self.violate(Rule::S1, || format!("memory of {ordinal} on {holder} changed in flight"));
         }
     }
 
@@ -452,6 +476,9 @@ impl World {
             if ours && row.modify_repeats {
                 self.revive(qp);
             }
+            if ours {
+                self.last_wqe(qp, true);
+            }
             return;
         }
         self.qps[qp].state = QpState::Error;
@@ -459,7 +486,9 @@ impl World {
         if ours {
             self.revive(qp);
         }
+        self.shared_receive_in_progress(qp);
         self.flush(qp);
+        self.last_wqe(qp, false);
     }
 
     /// What waited for a move to ERR is flushed now.
@@ -547,7 +576,7 @@ impl World {
             self.cancel_work(qp, wr.ordinal);
         }
         if !executed {
-            self.check_untouched(qp, &wr);
+            self.check_untouched(Holder::Device { qp }, &wr);
             if !is_recv {
                 self.cancel_later(qp, wr.ordinal);
             }
@@ -594,8 +623,12 @@ impl World {
     /// requests of the queue that end without a completion.
     pub(crate) fn polled(&mut self, entry: CqEntry) {
         let Some(model) = self.qps.get_mut(entry.qp) else { return };
+        let srq = model.srq.filter(|_| entry.is_recv);
         let queue = model.queue(entry.is_recv);
         if !queue.iter().any(|wr| wr.ordinal == entry.ordinal) {
+            if let Some(srq) = srq {
+                self.polled_late(srq, entry);
+            }
             return;
         }
         let over = |wr: &Wr| {
@@ -661,10 +694,14 @@ impl World {
         self.cancel(|what| what.is_of(qp));
         let model = &mut self.qps[qp];
         model.existence = Existence::Destroyed;
-        let (send, recv) = (std::mem::take(&mut model.send), std::mem::take(&mut model.recv));
+        let (send, mut recv) = (std::mem::take(&mut model.send), std::mem::take(&mut model.recv));
+        if let Some(srq) = model.srq {
+            // A destroyed queue pair gives no shared receive back.
+            self.abandon(srq, qp, std::mem::take(&mut recv));
+        }
         for wr in send.into_iter().chain(recv) {
             if wr.phase == Phase::Posted {
-                self.check_untouched(qp, &wr);
+                self.check_untouched(Holder::Device { qp }, &wr);
             }
             for at in wr.holds {
                 self.shadow.release(at);

@@ -26,8 +26,20 @@ pub struct DiskTouch {
 pub(crate) enum Holder {
     /// A work request of the queue pair with this index.
     Device { qp: usize },
+    /// A receive of the shared receive queue with this index, whoever takes it.
+    Shared { srq: usize },
     /// A disk.
     Disk,
+}
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Device { qp } => write!(f, "qp {qp}"),
+            Self::Shared { srq } => write!(f, "srq {srq}"),
+            Self::Disk => f.write_str("a disk"),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +76,8 @@ impl Shadow {
         for hold in self.overlapping(range) {
             let rule = match (by, hold.holder) {
                 (_, Holder::Device { .. }) => Rule::S1,
-                (Holder::Device { .. }, Holder::Disk) => Rule::S3,
+                (_, Holder::Shared { .. }) => Rule::S16,
+                (Holder::Device { .. } | Holder::Shared { .. }, Holder::Disk) => Rule::S3,
                 // Two disk operations that only read the same memory disturb nobody.
                 (Holder::Disk, Holder::Disk) if !writes && !hold.writes => continue,
                 (Holder::Disk, Holder::Disk) => Rule::S3,
@@ -102,6 +115,6 @@ impl Shadow {
     /// Holds of devices on memory registered under this local key.
     pub(crate) fn of_key(&self, lkey: u32) -> usize {
         let held = self.holds.values();
-        held.filter(|h| h.key == lkey && matches!(h.holder, Holder::Device { .. })).count()
+        held.filter(|h| h.key == lkey && h.holder != Holder::Disk).count()
     }
 }

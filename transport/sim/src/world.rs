@@ -19,6 +19,7 @@ use crate::oracle::{Call, DELAYS, Delay, Oracle, Question};
 use crate::peer::HostState;
 use crate::queue_pair::QpModel;
 use crate::shadow::Shadow;
+use crate::shared_receives::SrqModel;
 use crate::violation::{Rule, Violation};
 
 /// One process with an RDMA stack.
@@ -100,6 +101,7 @@ pub(crate) struct World {
     pub(crate) listeners: Vec<ListenerState>,
     pub(crate) conns: Vec<Conn>,
     pub(crate) qps: Vec<QpModel>,
+    pub(crate) srqs: Vec<SrqModel>,
     pub(crate) cqs: Vec<CqModel>,
     pub(crate) regions: Vec<MrModel>,
     pub(crate) hosts: Vec<HostState>,
@@ -125,6 +127,7 @@ impl World {
             listeners: Vec::new(),
             conns: Vec::new(),
             qps: Vec::new(),
+            srqs: Vec::new(),
             cqs: Vec::new(),
             regions: Vec::new(),
             hosts: Vec::new(),
