@@ -1,4 +1,5 @@
-//! Every verb and CM call of a connection's life fails once, on every row.
+//! Every verb and CM call of a connection's life fails once, on rows of each kind; `make sim` does
+//! it on all of them.
 
 use std::process::Command;
 
@@ -14,9 +15,13 @@ fn fail_each_call(row: &str) {
     assert!(counted.is_some_and(|count| count > 30), "{said}");
 }
 
+/// Software and hardware, RoCE and iWARP, shared lanes and private ones, with and without order.
+const ROWS: [&str; 7] =
+    ["rxe-6.1", "siw-6.12", "mlx5", "cxgb4", "irdma-roce", "qedr-roce", "unknown-iwarp"];
+
 #[test]
 fn no_failed_call_leaks_hangs_or_disturbs_others() {
-    for row in sim::rows::ALL {
-        fail_each_call(row.name);
+    for row in ROWS {
+        fail_each_call(row);
     }
 }
