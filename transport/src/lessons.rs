@@ -128,7 +128,8 @@
 //!   post during the destroy (Mooncake PR 1903).
 //! - **Lists walked by a thread that does not own them.** SPDK #1086, #2765: a shutdown walked the
 //!   connections of other threads. A [`Connection`] counts its generations in an `Rc`, so the
-//!   compiler keeps it on the thread of its reactor; what must leave is a [`Job`].
+//!   compiler keeps it on the thread of its reactor; what must leave is a [`Job`]. The case
+//!   `connection_stays_on_its_reactor` does not compile.
 //! - **Waiting for the CM.** tgt holds a reference for TIMEWAIT_EXIT, which iWARP never sends.
 //!   Others wait for DISCONNECTED. Here [`CmEvent::TimewaitExit`] is one more cause to close, and
 //!   [`Input::Timeout`] alone reaches the destroy:

@@ -14,7 +14,7 @@ fn played() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("compile_fail")
 }
 
-/// Code and line of each error of an answer.
+/// Code and line of each error of an answer, told once.
 fn errors(answer: &str) -> Vec<(String, String)> {
     let lines: Vec<&str> = answer.lines().collect();
     let errors = lines.windows(2).filter_map(|pair| {
@@ -22,7 +22,9 @@ fn errors(answer: &str) -> Vec<(String, String)> {
         let place = pair[1].trim_start().strip_prefix("--> ")?;
         Some((code.to_owned(), place.split(':').nth(1)?.to_owned()))
     });
-    errors.collect()
+    let mut errors: Vec<_> = errors.collect();
+    errors.dedup();
+    errors
 }
 
 #[test]
