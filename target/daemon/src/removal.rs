@@ -3,8 +3,8 @@
 //! Drivers that can't take a device from its users wait, inside the kernel, until the last
 //! descriptor of it is closed. Reactors and the connection manager's thread let go of theirs;
 //! librdmacm may keep one until the process ends (rdma-core, `librdmacm/cma.c`, `ucma_put_device`:
-//! the context of a device is closed only if another device was seen since it went). Then ending the
-//! process is the only way to let the removal finish, and the service manager starts another one.
+//! the context of a device is closed only if another device was seen since it went). Then ending
+//! the process is the only way to let the removal finish, and the service manager starts another.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,5 +1,5 @@
-//! The flushes of a controller's normal shutdown (NVMe Base 2.0 §3.6.1): CSTS.SHST says complete when
-//! what its hosts wrote is on stable storage.
+//! The flushes of a controller's normal shutdown (NVMe Base 2.0 §3.6.1): CSTS.SHST says complete
+//! when what its hosts wrote is on stable storage.
 
 use block::{Engine, Request};
 use nvme::DiskId;
@@ -10,8 +10,8 @@ use crate::reactor::Reactor;
 use crate::reactor::disks::{DiskToken, HeldUp};
 use crate::token::Name;
 
-/// In place of a connection in a [`DiskToken`]: the operation is a controller's. Slots of connections
-/// end far below.
+/// In place of a connection in a [`DiskToken`]: the operation is a controller's. Slots of
+/// connections end far below.
 const CONTROLLER: usize = 0xFFFF;
 const _: () = assert!(transport::limits::CONNECTIONS_MAX < CONTROLLER);
 
