@@ -1,19 +1,24 @@
 //! One connection over the simulated device, driven as a reactor drives it.
+#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use sim::peer::{ConnectParams, Region};
 use sim::{
     Behaviour, Fabric, Host, Node, Oracle, Peer, Plan, Question, Reaping, Seeded, SimListener,
-    SimStack,
+    SimSrq, SimStack,
 };
 use transport::connection::Connection;
-use transport::device::{AcceptParams, CmId, ListenEvent, QpCaps, Remote, Stack, Token, Wc};
+use transport::device::{
+    AcceptParams, AsyncEvent, CmId, Device, ListenEvent, QpCaps, Remote, Stack, Token, Wc,
+};
 use transport::lane::Lane;
 use transport::marker::Method;
 use transport::pool::{Buf, RecvBuf};
+use transport::proof;
+use transport::shared_receives::SharedQueue;
 use transport::time::Now;
-use transport::wr::{Retired, WrId};
+use transport::wr::{IdKind, Retired, WrId};
 
 const TARGET: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 const HOST: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
@@ -46,6 +51,7 @@ pub(crate) struct Bed {
     pub(crate) region: Region,
     pub(crate) lane: Lane<SimStack>,
     pub(crate) conn: Connection<SimStack>,
+    pub(crate) shared: Option<SharedQueue<SimSrq>>,
     /// What came back and was not looked at yet.
     pub(crate) out: Vec<Retired>,
     reapings: Vec<Reaping>,
@@ -56,6 +62,10 @@ pub(crate) struct Bed {
 impl Bed {
     /// A connection that is accepted and not yet established; three receives are posted.
     pub(crate) fn accepted(row: &'static Behaviour, method: Method) -> Self {
+        Self::made(row, method, false)
+    }
+
+    fn made(row: &'static Behaviour, method: Method, share: bool) -> Self {
         let fabric = Fabric::new(Box::new(Seeded::with_plan(1, Plan::CALM)));
         let node = fabric.add_node("target");
         fabric.add_device(node, row, TARGET);
@@ -81,7 +91,12 @@ impl Bed {
         };
         let lane = Lane::open(id.device().unwrap(), 1, 64).unwrap();
         let now = fabric.now();
-        let made = Connection::create_with(now, &lane, id, Token(1), 0, QP_CAPS, method);
+        let share = u16::try_from(RECEIVES).unwrap() * u16::from(share);
+        let shared = (share > 0).then(|| lane.shared_queue(0, share, 1).unwrap());
+        let made = match shared.as_ref().and_then(SharedQueue::srq) {
+            Some(srq) => Connection::create_shared(now, &lane, srq, id, Token(1), 0, QP_CAPS),
+            None => Connection::create_with(now, &lane, id, Token(1), 0, QP_CAPS, method),
+        };
         let Ok(conn) = made else { panic!("no queue pair") };
         let (out, reapings) = (Vec::new(), Vec::new());
         let mut bed = Self {
@@ -91,6 +106,7 @@ impl Bed {
             region,
             lane,
             conn,
+            shared,
             out,
             reapings,
             _host: host,
@@ -99,7 +115,7 @@ impl Bed {
         for _ in 0..RECEIVES {
             bed.receive();
         }
-        bed.conn.flush(now, &mut bed.out);
+        bed.flush();
         let params = AcceptParams {
             private_data: &[],
             responder_resources: 0,
@@ -113,6 +129,13 @@ impl Bed {
     /// The same, established.
     pub(crate) fn live(row: &'static Behaviour, method: Method) -> Self {
         let mut bed = Self::accepted(row, method);
+        bed.until(|bed| bed.conn.is_open());
+        bed
+    }
+
+    /// The same, with its receives on a shared queue.
+    pub(crate) fn sharing(row: &'static Behaviour) -> Self {
+        let mut bed = Self::made(row, Method::Accounting, true);
         bed.until(|bed| bed.conn.is_open());
         bed
     }
@@ -137,10 +160,17 @@ impl Bed {
 
     pub(crate) fn receive(&mut self) {
         let capsule = self.slot();
-        self.conn.recv(RecvBuf { capsule, data: None }).unwrap();
+        let receive = RecvBuf { capsule, data: None };
+        match &mut self.shared {
+            Some(queue) => queue.recv(receive).unwrap(),
+            None => self.conn.recv(receive).unwrap(),
+        }
     }
 
     pub(crate) fn flush(&mut self) {
+        if let Some(queue) = &mut self.shared {
+            queue.flush(&mut self.out).unwrap();
+        }
         let now = self.now();
         self.conn.flush(now, &mut self.out);
     }
@@ -155,7 +185,16 @@ impl Bed {
 
     pub(crate) fn complete(&mut self, wc: &Wc) {
         let id = WrId::from_raw(wc.wr_id).unwrap();
-        self.conn.handle_completion(wc, id, &mut self.out);
+        let now = self.now();
+        match (&mut self.shared, id.kind) {
+            (Some(queue), IdKind::SharedRecv) => {
+                queue.handle_completion(wc, id, &mut self.out);
+                self.conn.shared_receive(now, &mut self.out);
+            }
+            (_, IdKind::Work(_) | IdKind::Marker(_) | IdKind::SharedRecv) => {
+                self.conn.handle_completion(wc, id, &mut self.out);
+            }
+        }
     }
 
     /// Time goes on to the next thing that is due.
@@ -178,6 +217,11 @@ impl Bed {
             self.complete(&wc);
         }
         let now = self.now();
+        while let Some(event) = self.lane.device().next_async_event().unwrap() {
+            if matches!(event, AsyncEvent::LastWqeReached(_)) {
+                self.conn.last_wqe_reached(now, &mut self.out);
+            }
+        }
         self.conn.settle(now, &mut self.out);
         if self.conn.timeout().is_some_and(|at| now >= at) {
             self.conn.handle_timeout(now, &mut self.out);
@@ -207,6 +251,16 @@ impl Bed {
             self.pass();
         }
         panic!("never: {:?}", self.conn.report(self.now()));
+    }
+
+    /// The shared queue is destroyed; says how many receives that gave back.
+    pub(crate) fn shared_queue_goes(&mut self) -> u64 {
+        let mut queue = self.shared.take().unwrap();
+        let (srq, epoch) = queue.take_srq().unwrap();
+        let gone = proof::destroy_srq(srq, epoch, self.lane.caps(), &|| self.fabric.now());
+        queue.handle_destroyed(gone, &mut self.out);
+        self.out.clear();
+        queue.table().counts().reclaimed
     }
 
     /// The connection ends, and everything of it is back.
