@@ -13,8 +13,8 @@
 //! [`CLOSE_TIMEOUT`](crate::limits::CLOSE_TIMEOUT) of the close and needs no event from peer, CM or
 //! provider: only [`Input::Timeout`] (drain contract L1, L2); with shared receives within
 //! [`CLOSE_TIMEOUT_SHARED`](crate::limits::CLOSE_TIMEOUT_SHARED). The disk is not waited for before
-//! it: nothing is posted from [`State::Closing`] on, markers excepted, so a disk's answer only drops
-//! its buffer.
+//! it: nothing is posted from [`State::Closing`] on, markers excepted, so a disk's answer only
+//! drops its buffer.
 
 use std::hash::{Hash, Hasher};
 use std::time::Duration;

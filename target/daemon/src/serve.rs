@@ -247,8 +247,8 @@ impl Running {
     }
 }
 
-/// What a late end waits for, of the `running` reactors that have not ended. One that does not answer
-/// is stuck itself.
+/// What a late end waits for, of the `running` reactors that have not ended. One that does not
+/// answer is stuck itself.
 fn what_is_left(reactors: &[Sender<Message<Verbs>>], running: usize) -> String {
     let parts = inspect::ask(reactors, running);
     let connections: u32 = parts.iter().map(|part| part.reactor.connections).sum();

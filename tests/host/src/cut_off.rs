@@ -1,5 +1,5 @@
-//! A host that is cut off with data on its way, and does not care: it goes on sending, and answering
-//! the target's READs, as long as its own end lets it.
+//! A host that is cut off with data on its way, and does not care: it goes on sending, and
+//! answering the target's READs, as long as its own end lets it.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};

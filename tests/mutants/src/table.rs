@@ -31,10 +31,10 @@ impl Row {
 pub fn table(rows: &[Row]) -> String {
     let survived = rows.iter().filter(|row| row.caught.is_none()).count();
     let mut text = format!(
-        "# Deliberate faults, and what catches each\n\nMade by `make mutants`: {} faults, {survived} \
-         survived. Each was put alone into the shipped\nfile; the checks ran from the quickest to the \
-         longest, and the first that failed is named.\n\n| fault | in | what it would do | caught by |\n\
-         |---|---|---|---|\n",
+        "# Deliberate faults, and what catches each\n\nMade by `make mutants`: {} faults, \
+         {survived} survived. Each was put alone into the shipped\nfile; the checks ran from the \
+         quickest to the longest, and the first that failed is named.\n\n\
+         | fault | in | what it would do | caught by |\n|---|---|---|---|\n",
         rows.len(),
     );
     for Row { name, file, why, caught } in rows {

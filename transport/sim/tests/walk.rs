@@ -12,8 +12,8 @@ use transport::device::{
     Stack, Token, Wc,
 };
 
-/// A target that accepts, posts receives, polls and destroys; a peer that sends and leaves. Whatever
-/// fails is given up.
+/// A target that accepts, posts receives, polls and destroys; a peer that sends and leaves.
+/// Whatever fails is given up.
 fn walk(row: &'static Behaviour, oracle: Box<dyn Oracle>, memory: &mut [u8]) -> Vec<String> {
     let fabric = Fabric::new(oracle);
     fabric.record(true);
