@@ -129,7 +129,7 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
                 }
             };
             for wc in &wcs[..count] {
-                self.completed(wc);
+                self.completed(index, wc);
             }
             if count < wcs.len() {
                 return batch > 0 || count > 0;
@@ -138,13 +138,16 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
         true
     }
 
-    fn completed(&mut self, wc: &Wc) {
+    /// A completion of lane `index`. Ids are unique in one lane only: a late one of a queue pair
+    /// that could not be destroyed may name a work request of another lane's connection, in the
+    /// same slot.
+    pub(super) fn completed(&mut self, index: usize, wc: &Wc) {
         let id = WrId::from_raw(wc.wr_id);
         let Some((id, c)) = id.map(|id| (id, usize::from(id.connection))) else {
             self.counters.stale_completions += 1;
             return;
         };
-        if !self.conns.contains(c) {
+        if self.conns.get(c).is_none_or(|conn| conn.lane != index) {
             self.counters.stale_completions += 1;
             return;
         }

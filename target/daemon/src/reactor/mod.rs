@@ -19,6 +19,8 @@ mod lifecycle;
 mod queue;
 pub mod report;
 mod shutdown;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 use std::collections::VecDeque;
