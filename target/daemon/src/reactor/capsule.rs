@@ -97,37 +97,35 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
             HostData::InCapsule { offset, .. } => {
                 let range = offset as usize..(offset + len) as usize;
                 // The core checked the range against what was received.
-                let Some(buf) = data.take() else { return self.abandon(c, permit) };
+                let Some(mut buf) = data.take() else { return self.abandon(c, permit) };
                 let now = self.nvme_now();
-                let bytes = &buf.as_slice()[range];
+                let bytes = &buf.as_slice()[range.clone()];
                 let action = self.conns[c].queue.handle_fetched(now, permit, bytes);
-                *data = Some(buf);
-                self.act_fetched(c, action, data.as_ref().map(|b| (b, offset)));
+                // Whoever keeps the buffer finds the bytes at its start.
+                if offset != 0 {
+                    buf.as_mut_slice().copy_within(range, 0);
+                }
+                *data = self.act_fetched(c, action, buf, true);
             }
         }
     }
 
-    /// What follows on fetched bytes. Ranges of a deallocation lie in them: the command gets a copy
-    /// of its own (at most 4 KiB, no I/O data).
-    pub(crate) fn act_fetched(&mut self, c: usize, action: Action, bytes: Option<(&Buf, u32)>) {
+    /// What follows on fetched bytes, which lie at the start of `bytes`. That comes back, unless
+    /// the command keeps it: the ranges of a deallocation are read from it, one after the other.
+    pub(crate) fn act_fetched(
+        &mut self,
+        c: usize,
+        action: Action,
+        bytes: Buf,
+        in_capsule: bool,
+    ) -> Option<Buf> {
         if let Action::Execute { permit, op: nvme::DiskOp::Deallocate { disk, ranges } } = action {
-            let work = Work::Deallocate { disk, ranges, next: 0 };
-            let lane = &self.lanes[self.conns[c].lane];
-            let len = usize::from(ranges.count()) * 16;
-            let copy = bytes.and_then(|(buf, offset)| {
-                let mut copy = lane.reserve.pool.take(len)?;
-                let from = offset as usize;
-                copy.as_mut_slice().copy_from_slice(&buf.as_slice()[from..from + len]);
-                Some(copy)
-            });
-            match copy {
-                Some(copy) => self.deallocate(c, permit, work, copy),
-                None => {
-                    self.complete(c, permit, nvme::Status::NAMESPACE_NOT_READY.into());
-                }
-            }
+            let work = Work::Deallocate { disk, ranges, next: 0, in_capsule };
+            self.deallocate(c, permit, work, bytes);
+            None
         } else {
             self.act(c, action, &mut None);
+            Some(bytes)
         }
     }
 

@@ -93,6 +93,8 @@ pub(crate) enum Work {
         ranges: Ranges,
         /// Index of the next one.
         next: u16,
+        /// They came in the capsule: its buffer goes back to the connection.
+        in_capsule: bool,
     },
 }
 

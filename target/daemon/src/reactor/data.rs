@@ -152,7 +152,7 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
                 let Some(permit) = permit else { return };
                 let now = self.nvme_now();
                 let action = self.conns[c].queue.handle_fetched(now, permit, buf.as_slice());
-                self.act_fetched(c, action, Some((&buf, 0)));
+                drop(self.act_fetched(c, action, buf, false));
             }
             Work::Return { .. }
             | Work::Read { .. }
@@ -267,16 +267,25 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
 
     /// In-capsule data goes back to its connection, everything else to the pool.
     fn keep_spare(&mut self, c: usize, i: usize, buf: Option<Buf>) {
-        let conn = &mut self.conns[c];
-        let in_capsule = matches!(conn.commands[i].work, Work::Write { from: None, .. });
-        if let (true, Some(mut buf)) = (in_capsule, buf) {
-            buf.set_len(self.shared.settings.in_capsule_bytes);
-            conn.spare.push(buf);
+        let command = &self.conns[c].commands[i];
+        let in_capsule = matches!(command.work, Work::Write { from: None, .. });
+        if let Some(buf) = buf.filter(|_| in_capsule) {
+            self.spare(c, buf);
         }
     }
 
+    /// A buffer for in-capsule data is free again.
+    fn spare(&mut self, c: usize, mut buf: Buf) {
+        buf.set_len(self.shared.settings.in_capsule_bytes);
+        self.conns[c].spare.push(buf);
+    }
+
     fn finish_command(&mut self, c: usize, i: usize, outcome: Outcome) {
-        if let Some(permit) = self.conns[c].commands.remove(i).permit {
+        let Command { permit, work, buf, .. } = self.conns[c].commands.remove(i);
+        if let (Work::Deallocate { in_capsule: true, .. }, Some(buf)) = (work, buf) {
+            self.spare(c, buf);
+        }
+        if let Some(permit) = permit {
             self.complete(c, permit, outcome);
         }
     }
@@ -310,7 +319,7 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
 
     fn next_range(&mut self, c: usize, i: usize) {
         let command = &mut self.conns[c].commands[i];
-        let Work::Deallocate { disk, ranges, next } = &mut command.work else { return };
+        let Work::Deallocate { disk, ranges, next, .. } = &mut command.work else { return };
         let bytes = command.buf.as_ref().map_or(&[][..], Buf::as_slice);
         let mut extent = None;
         while extent.is_none() && *next < ranges.count() {

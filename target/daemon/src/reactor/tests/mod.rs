@@ -3,3 +3,4 @@
 mod bed;
 mod host;
 mod lanes;
+mod memory;

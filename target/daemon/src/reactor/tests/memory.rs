@@ -1,0 +1,50 @@
+//! Memory: what one host holds, and what that leaves to others.
+
+use nvme::{Sgl, Sqe};
+use zerocopy::IntoBytes;
+
+use crate::reactor::tests::bed::{Bed, Plan, SUBNQN};
+use crate::reactor::tests::host::HostQueue;
+
+const DATASET_MANAGEMENT: u8 = 0x09;
+const DEALLOCATE: u32 = 1 << 2;
+
+/// Dataset Management of one range of 8 blocks.
+fn deallocate(queue: &mut HostQueue) -> Sqe {
+    let mut sqe = queue.command(DATASET_MANAGEMENT, 16);
+    sqe.cdw11 = DEALLOCATE.into();
+    sqe
+}
+
+/// Context attributes, length in blocks, first block.
+const RANGE: [u8; 16] = [0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+#[test]
+fn discards_that_a_disk_holds_leave_the_reserve_to_connects() {
+    let mut bed = Bed::new(&Plan::default());
+    let host = bed.host(1);
+    let (_admin, cntlid) = HostQueue::admin(&mut bed, &host, SUBNQN);
+    let mut queue = HostQueue::io_queue(&mut bed, &host, cntlid, 1);
+    let c = bed.youngest();
+    let spare = bed.reactor.conns[c].spare.len();
+    queue.put(&RANGE);
+    for round in 0..3 {
+        let sqe = deallocate(&mut queue);
+        queue.send(&mut bed, &sqe);
+        let mut sqe = deallocate(&mut queue);
+        let offset = 16 * round;
+        sqe.dptr = Sgl::InCapsule { offset, len: 16 }.emit();
+        let mut capsule = sqe.as_bytes().to_vec();
+        capsule.resize(64 + usize::try_from(offset).unwrap(), 0xff);
+        capsule.extend_from_slice(&RANGE);
+        queue.peer.post_recv(16, 0);
+        queue.send_only(&mut bed, &capsule);
+    }
+    assert_eq!(bed.held(), 6);
+    let reserve = bed.reactor.lanes[0].reserve.pool.used_bytes();
+    assert_eq!(reserve, 0, "ordinary I/O holds memory that only Connect and admin may have");
+    bed.answer_disks();
+    let responses = queue.responses();
+    assert_eq!(responses.iter().filter(|r| r.status == 0).count(), 6, "{responses:?}");
+    assert_eq!(bed.reactor.conns[c].spare.len(), spare, "in-capsule buffers came back");
+}
