@@ -26,6 +26,10 @@ pub const CQ_DEPTH: u32 = 32_768;
 /// Registered memory per lane that only Connect and admin commands use, bytes.
 pub const RESERVE_BYTES: usize = 4 << 20;
 
+/// Registered memory that is added to a lane when its queues need more, bytes: 16 queues of 128
+/// commands with 4 KiB in the capsule. A larger queue gets what it needs.
+pub const QUEUE_POOL_BYTES: usize = 16 << 20;
+
 /// RDMA READs that one connection has outstanding, whatever the device could do.
 pub const READ_DEPTH_MAX: u32 = 16;
 

@@ -14,6 +14,7 @@ use transport::wr::WrId;
 use crate::disk_buf::DiskBuf;
 use crate::limits::{CQ_DEPTH, RESERVE_BYTES, WC_BATCH, WC_BATCHES};
 use crate::reactor::platform::Source;
+use crate::reactor::queue_memory::QueuePools;
 use crate::reactor::{Reactor, Waiting};
 
 /// Memory and those that wait for it, first come first served.
@@ -35,6 +36,8 @@ pub(crate) struct LaneEntry<S: Stack> {
     pub(crate) data: Store,
     /// For Connect and admin commands.
     pub(crate) reserve: Store,
+    /// What queues hold for their whole life.
+    pub(crate) queues: QueuePools,
     /// The device can, the provider's row says it may.
     pub(crate) send_with_invalidate: bool,
     /// For one connection only.
@@ -53,7 +56,9 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E>
 where
     <S::Device as Device<S>>::Mr: 'static,
 {
-    /// The lane for a connection on `device`.
+    /// The lane for a connection on `device`. The first one registers its pools on this thread:
+    /// pinning takes about a second for each 4 GiB, and this reactor's other connections, those
+    /// of other devices, wait for it.
     pub(crate) fn lane_for(&mut self, device: &S::Device) -> Result<usize, DeviceError> {
         let found = self.lanes.iter().find(|(_, l)| {
             !l.private && !l.silent && !l.leaving && l.lane.device().instance() == device.instance()
@@ -67,12 +72,14 @@ where
         let bytes = if private { settings.private_pool_bytes } else { settings.pool_bytes };
         let lane = Lane::<S>::open(device.clone(), bytes, CQ_DEPTH)?;
         let data = lane.pool().clone();
-        let reserve = lane.another_pool(RESERVE_BYTES)?;
+        // One connection is a queue either for I/O or for admin commands: it needs no reserve.
+        let reserve = if private { data.clone() } else { lane.another_pool(RESERVE_BYTES)? };
         let entry = LaneEntry {
             send_with_invalidate: device.attr().send_with_invalidate && caps.send_with_invalidate,
             lane,
             data: Store::new(data),
             reserve: Store::new(reserve),
+            queues: QueuePools::default(),
             private,
             connections: 0,
             armed: false,
@@ -89,17 +96,13 @@ where
                 errno: error.raw_os_error().unwrap_or(0),
             });
         }
-        let pool = &self.lanes[index].data.pool;
-        let (start, len) = pool.memory();
-        match self.disks.register_region(start, len) {
-            Ok(region) => pool.set_fixed(Some(region.0)),
-            Err(error) => tracing::warn!(%error, "the pool is not registered with the disks' ring"),
-        }
+        let pool = self.lanes[index].data.pool.clone();
+        self.tell_disks(&pool);
         tracing::info!(
             device = device.name(),
             provider = caps.provider,
             reactor = self.index,
-            pool_bytes = len,
+            pool_bytes = pool.total_bytes(),
             "device in use"
         );
         Ok(index)
@@ -243,8 +246,8 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
         if self.lanes.get(index).is_some_and(unused) {
             let mut entry = self.lanes.remove(index);
             self.watch.unwatch(entry.lane.cq().event_fd());
-            if let Some(region) = entry.data.pool.fixed() {
-                self.disks.unregister_region(block::FixedRegion(region));
+            for pool in entry.queues.iter().chain([&entry.data.pool]) {
+                self.forget_at_disks(pool);
             }
             tracing::info!(device = entry.lane.device().name(), "device no longer in use");
         }

@@ -11,7 +11,7 @@ use transport::connection::Connection;
 use transport::device::{AcceptParams, CmId, Device, QpCaps, Stack};
 use transport::drain::State;
 use transport::limits::CONNECTIONS_MAX;
-use transport::pool::{Pool, RecvBuf};
+use transport::pool::RecvBuf;
 use transport::reaper::{Job, Outcome};
 use transport::time::Now;
 use transport::wr::{Door, Memory, Retired, WrKind};
@@ -25,6 +25,7 @@ use crate::reactor::Reactor;
 use crate::reactor::message::{Incoming, Message};
 use crate::reactor::platform::Source;
 use crate::reactor::queue::{Conn, Role, send_wr_max};
+use crate::reactor::queue_memory::QueueMemory;
 use crate::reactor::timers::{Armed, Target};
 use crate::token::Name;
 
@@ -133,13 +134,14 @@ where
             self.drop_lane_if_unused(lane);
             return Err(format!("no room on {} for another queue pair", device.name()));
         }
-        let pool = &self.lanes[lane].data.pool;
-        let Some(memory) = QueueMemory::take(pool, depth, in_capsule) else {
-            self.lanes[lane].lane.unclaim(qp_caps);
-            self.drop_lane_if_unused(lane);
-            return Err("limits.pool has no room for another queue".to_owned());
-        };
-        Ok(Room { lane, qp_caps, memory })
+        match self.take_queue_memory(lane, depth, in_capsule) {
+            Ok(memory) => Ok(Room { lane, qp_caps, memory }),
+            Err(error) => {
+                self.lanes[lane].lane.unclaim(qp_caps);
+                self.drop_lane_if_unused(lane);
+                Err(format!("no memory for another queue: {error}; raise LimitMEMLOCK"))
+            }
+        }
     }
 
     fn accept(&mut self, c: usize, receives: Vec<RecvBuf>, read_depth: u32) {
@@ -187,27 +189,6 @@ struct Room {
     lane: usize,
     qp_caps: QpCaps,
     memory: QueueMemory,
-}
-
-/// What a queue holds for its whole life, taken before it is accepted: so no response, and no
-/// capsule, ever waits for memory that I/O of others has.
-struct QueueMemory {
-    receives: Vec<RecvBuf>,
-    responses: Vec<transport::pool::Buf>,
-    spare: Vec<transport::pool::Buf>,
-}
-
-impl QueueMemory {
-    fn take(pool: &Pool, depth: u32, in_capsule: usize) -> Option<Self> {
-        let data = || if in_capsule > 0 { pool.take(in_capsule).map(Some) } else { Some(None) };
-        let receives = (0..depth)
-            .map(|_| Some(RecvBuf { capsule: pool.take_slot()?, data: data()? }))
-            .collect::<Option<_>>()?;
-        let responses = (0..depth).map(|_| pool.take_slot()).collect::<Option<_>>()?;
-        let spares = if in_capsule > 0 { depth } else { 0 };
-        let spare = (0..spares).map(|_| pool.take(in_capsule)).collect::<Option<_>>()?;
-        Some(Self { receives, responses, spare })
-    }
 }
 
 impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
@@ -437,6 +418,7 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
         lane.lane.unclaim(conn.transport.qp_caps());
         let index = conn.lane;
         drop(conn);
+        self.trim_queue_pools(index);
         self.drop_lane_if_unused(index);
     }
 

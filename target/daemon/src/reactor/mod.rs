@@ -17,6 +17,7 @@ mod disks;
 mod lanes;
 mod lifecycle;
 mod queue;
+mod queue_memory;
 pub mod report;
 mod shutdown;
 #[cfg(test)]

@@ -32,6 +32,8 @@ pub struct LaneHoldings {
     pub data_used_bytes: usize,
     /// Bytes taken of the reserve for Connect and admin commands.
     pub reserve_used_bytes: usize,
+    /// Bytes that queues hold.
+    pub queue_used_bytes: usize,
 }
 
 impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
@@ -42,6 +44,7 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
             private: entry.private,
             data_used_bytes: entry.data.pool.used_bytes(),
             reserve_used_bytes: entry.reserve.pool.used_bytes(),
+            queue_used_bytes: entry.queues.used_bytes(),
         };
         Holdings {
             connections: self.conns.len(),
@@ -148,7 +151,7 @@ fn lane<S: Stack>(entry: &super::lanes::LaneEntry<S>) -> status::Lane {
     status::Lane {
         device: entry.lane.device().name().to_owned(),
         provider: entry.lane.caps().provider.to_owned(),
-        pool_used_bytes: entry.data.pool.used_bytes() as u64,
-        pool_total_bytes: entry.data.pool.total_bytes() as u64,
+        pool_used_bytes: (entry.data.pool.used_bytes() + entry.queues.used_bytes()) as u64,
+        pool_total_bytes: (entry.data.pool.total_bytes() + entry.queues.total_bytes()) as u64,
     }
 }

@@ -131,12 +131,14 @@ pub(super) struct Plan {
     pub(super) pool_bytes: usize,
     /// Bound on connections, and on those that close.
     pub(super) admission: (u32, u32),
+    /// What is not as usual in the settings.
+    pub(super) settings: fn(&mut Settings),
 }
 
 impl Default for Plan {
     fn default() -> Self {
         let devices = vec![&sim::rows::RXE_6_12];
-        Self { devices, pool_bytes: 16 << 20, admission: (1000, 1000) }
+        Self { devices, pool_bytes: 16 << 20, admission: (1000, 1000), settings: |_| {} }
     }
 }
 
@@ -316,15 +318,30 @@ impl Bed {
     }
 }
 
+impl Drop for Bed {
+    /// A test may end in the middle of a command.
+    fn drop(&mut self) {
+        for (_, conn) in &mut self.reactor.conns {
+            for command in conn.commands.drain() {
+                if let Some(permit) = command.permit {
+                    conn.queue.abandon(permit);
+                }
+            }
+        }
+    }
+}
+
 fn settings(plan: &Plan) -> Settings {
-    Settings {
+    let mut settings = Settings {
         queue_depth_max: 128,
         in_capsule_bytes: 4096,
         pool_bytes: plan.pool_bytes,
-        private_pool_bytes: 16 << 20,
+        private_pool_bytes: 4 << 20,
         send_with_invalidate: true,
         handshake: Duration::from_secs(10),
-    }
+    };
+    (plan.settings)(&mut settings);
+    settings
 }
 
 fn engine() -> (Disks, Rc<RefCell<DiskState>>) {
@@ -336,7 +353,8 @@ fn engine() -> (Disks, Rc<RefCell<DiskState>>) {
 }
 
 fn export(ports: usize) -> Export {
-    let limits = ControllerLimits { mdts_bytes: 1 << 20, ..ControllerLimits::default() };
+    let limits =
+        ControllerLimits { mdts_bytes: 1 << 20, io_queues_max: 100, ..ControllerLimits::default() };
     let identity = Identity::new("BED", "Sluice", "0");
     let namespace = |disk: u32| Namespace {
         nsid: Nsid(disk + 1),

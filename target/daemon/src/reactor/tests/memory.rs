@@ -1,11 +1,15 @@
 //! Memory: what one host holds, and what that leaves to others.
 
+use std::time::Duration;
+
 use nvme::{Sgl, Sqe};
 use zerocopy::IntoBytes;
 
+use crate::limits::QUEUE_POOL_BYTES;
 use crate::reactor::tests::bed::{Bed, Plan, SUBNQN};
 use crate::reactor::tests::host::HostQueue;
 
+const READ: u8 = 0x02;
 const DATASET_MANAGEMENT: u8 = 0x09;
 const DEALLOCATE: u32 = 1 << 2;
 
@@ -47,4 +51,39 @@ fn discards_that_a_disk_holds_leave_the_reserve_to_connects() {
     let responses = queue.responses();
     assert_eq!(responses.iter().filter(|r| r.status == 0).count(), 6, "{responses:?}");
     assert_eq!(bed.reactor.conns[c].spare.len(), spare, "in-capsule buffers came back");
+}
+
+#[test]
+fn idle_queues_leave_the_pool_to_transfers() {
+    // The least that a configuration may say with transfers of 1 MiB.
+    let mut bed = Bed::new(&Plan { pool_bytes: 4 << 20, ..Plan::default() });
+    let host = bed.host(1);
+    let (_admin, cntlid) = HostQueue::admin(&mut bed, &host, SUBNQN);
+    let mut queue = HostQueue::io_queue(&mut bed, &host, cntlid, 1);
+    let others: Vec<_> =
+        (2..8).map(|qid| HostQueue::io_queue(&mut bed, &host, cntlid, qid)).collect();
+    assert!(others.iter().all(HostQueue::is_connected));
+    assert_eq!(bed.reactor.lanes[0].data.pool.used_bytes(), 0);
+    let sqe = queue.io(READ, 1, 2048);
+    queue.send(&mut bed, &sqe);
+    assert_eq!(bed.held(), 1, "a read of 1 MiB waits for memory that idle queues hold");
+}
+
+#[test]
+fn memory_of_queues_grows_with_them_and_is_given_up_after_them() {
+    let mut bed = Bed::new(&Plan { pool_bytes: 4 << 20, ..Plan::default() });
+    let host = bed.host(1);
+    let (_admin, cntlid) = HostQueue::admin(&mut bed, &host, SUBNQN);
+    let queues: Vec<_> =
+        (1..=40).map(|qid| HostQueue::io_queue(&mut bed, &host, cntlid, qid)).collect();
+    assert_eq!(bed.reactor.lanes[0].queues.total_bytes(), 3 * QUEUE_POOL_BYTES);
+    assert_eq!(bed.disks.borrow().regions, 4);
+    for queue in queues {
+        queue.peer.disconnect();
+    }
+    bed.run(Duration::from_secs(20));
+    assert_eq!(bed.reactor.conns.len(), 1);
+    // That of the admin queue, and one for whoever comes next.
+    assert_eq!(bed.reactor.lanes[0].queues.total_bytes(), 2 * QUEUE_POOL_BYTES);
+    assert_eq!(bed.disks.borrow().regions, 3);
 }
