@@ -10,6 +10,8 @@ use nvme::{
 use sluice_config::schema as config;
 use sluice_config::size::SizeBytes;
 
+use crate::limits::DISCOVERY_TRANSFER_BYTES;
+
 /// What is exported, with its disks in the order of their ids.
 pub struct Exported {
     /// The protocol's model.
@@ -45,7 +47,10 @@ pub fn build(config: &config::Config) -> anyhow::Result<Exported> {
     let discovery = Discovery {
         genctr: genctr(),
         identity: Identity::new("discovery", "Sluice discovery", FIRMWARE),
-        limits,
+        limits: ControllerLimits {
+            mdts_bytes: limits.mdts_bytes.min(DISCOVERY_TRANSFER_BYTES),
+            ..limits
+        },
     };
     Ok(Exported { export: Export { subsystems, ports: ports.collect(), discovery }, disks })
 }

@@ -26,6 +26,11 @@ pub const CQ_DEPTH: u32 = 32_768;
 /// Registered memory per lane that only Connect and admin commands use, bytes.
 pub const RESERVE_BYTES: usize = 4 << 20;
 
+/// Most that one command of a discovery controller moves, bytes, a power of two: its log page may be
+/// long, and is read in parts. Of the reserve, 64 hosts may hold that much at a time.
+pub const DISCOVERY_TRANSFER_BYTES: u32 = 64 << 10;
+const _: () = assert!(RESERVE_BYTES / DISCOVERY_TRANSFER_BYTES as usize >= 64);
+
 /// Registered memory that is added to a lane when its queues need more, bytes: 16 queues of 128
 /// commands with 4 KiB in the capsule. A larger queue gets what it needs.
 pub const QUEUE_POOL_BYTES: usize = 16 << 20;

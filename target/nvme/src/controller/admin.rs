@@ -204,7 +204,10 @@ impl Controller {
             | LogPage::ManagementEffects => {}
         }
         let source = Source::LogPage(LogPart { page, offset: command.offset });
-        Ok(Reply { to: command.to, len: command.len, source })
+        // What a host gets beyond the end of a page is undefined (NVMe Base 2.0 §5.16.1): nothing
+        // is sent, so that no page takes more memory than it has bytes.
+        let rest = u32::try_from(bytes - command.offset).unwrap_or(u32::MAX);
+        Ok(Reply { to: command.to, len: command.len.min(rest), source })
     }
 
     /// A read from the start takes the list as it is now, and later parts are parts of that one.
@@ -348,6 +351,7 @@ fn answer(queue: &mut Queue, permit: Permit, outcome: Result<Outcome, Status>) -
 
 fn reply_to(queue: &mut Queue, permit: Permit, reply: Result<Reply, Status>) -> Action {
     match reply {
+        Ok(Reply { len: 0, .. }) => queue.respond(permit, Outcome::SUCCESS),
         Ok(Reply { to, len, source }) => Action::Return { permit, to, len, source },
         Err(status) => queue.respond(permit, status),
     }
