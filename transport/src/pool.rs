@@ -134,6 +134,15 @@ impl Pool {
         Some(self.buf(Piece::Block(block), len))
     }
 
+    /// The same on an account, which has its capacity until it is dropped.
+    #[must_use]
+    pub fn take_for(&self, len: usize, account: &Account) -> Option<Buf> {
+        let mut buf = self.take(len)?;
+        account.bytes.set(account.bytes() + buf.capacity());
+        buf.account = Some(account.clone());
+        Some(buf)
+    }
+
     /// A 64-byte slot for a capsule or a response; `None` when there is no room now.
     #[must_use]
     pub fn take_slot(&self) -> Option<Buf> {
@@ -147,7 +156,7 @@ impl Pool {
         // SAFETY: the buddy allocator deals in pages of this mapping only, so the offset is inside.
         let addr = unsafe { self.region.mapping.addr.add(offset) };
         let len = u32::try_from(len).expect("a buffer is at most 4 MiB");
-        let buf = Buf { addr, len, piece, region: Rc::clone(&self.region) };
+        let buf = Buf { addr, len, piece, region: Rc::clone(&self.region), account: None };
         if POISONING {
             buf.check_poison();
         }
@@ -214,6 +223,22 @@ pub struct Buf {
     len: u32,
     piece: Piece,
     region: Rc<Region>,
+    account: Option<Account>,
+}
+
+/// Counts the bytes of the buffers that one holder has taken of any pool. Clones are the same
+/// account.
+#[derive(Clone, Debug, Default)]
+pub struct Account {
+    bytes: Rc<Cell<usize>>,
+}
+
+impl Account {
+    /// Bytes held now; memory that was given up for ever counts for ever.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes.get()
+    }
 }
 
 impl Buf {
@@ -293,6 +318,9 @@ impl Drop for Buf {
         if POISONING {
             self.all_bytes().fill(POISON);
         }
+        if let Some(account) = &self.account {
+            account.bytes.set(account.bytes() - self.capacity());
+        }
         let mut buddy = self.region.buddy.borrow_mut();
         match self.piece {
             Piece::Block(block) => buddy.give(block),
@@ -341,6 +369,19 @@ mod tests {
         drop(all);
         assert!(pool.take(BUF_MAX).is_some());
         assert!(pool.take(BUF_MAX + 1).is_none());
+    }
+
+    #[test]
+    fn an_account_has_what_its_buffers_take_until_they_are_dropped() {
+        let pool = Pool::unregistered(1);
+        let account = Account::default();
+        let (small, large) = (pool.take_for(1, &account), pool.take_for(5000, &account));
+        let other = pool.take(PAGE);
+        assert_eq!(account.bytes(), 3 * PAGE);
+        drop(large);
+        assert_eq!(account.bytes(), PAGE);
+        drop((small, other));
+        assert_eq!(account.bytes(), 0);
     }
 
     #[test]

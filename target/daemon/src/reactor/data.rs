@@ -8,10 +8,10 @@ use transport::pool::Buf;
 
 use crate::disk_buf::DiskBuf;
 use crate::orphans::{OrphanId, Range};
+use crate::reactor::Reactor;
 use crate::reactor::capsule::remote;
 use crate::reactor::command::{Command, Stage, Work, status_of};
 use crate::reactor::disks::{DiskToken, HeldUp};
-use crate::reactor::{Reactor, Waiting};
 
 impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
     /// Begins a disk command.
@@ -61,25 +61,6 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
             DiskOp::Deallocate { .. } => {
                 // Only ever follows fetched bytes, which `act_fetched` sees first.
                 self.complete(c, permit, Outcome::failed(Status::INTERNAL_ERROR));
-            }
-        }
-    }
-
-    /// Begins a command that needs a buffer.
-    pub(crate) fn begin(&mut self, c: usize, command: Command) {
-        let conn = &mut self.conns[c];
-        let (reserved, len) = (conn.is_reserved(), command.len);
-        let generation = conn.generation;
-        let i = conn.commands.insert(command);
-        let lane = &mut self.lanes[conn.lane];
-        let store = if reserved { &mut lane.reserve } else { &mut lane.data };
-        // Behind those that wait already: a small one never overtakes a large one for ever.
-        let buf = if store.waiting.is_empty() { store.pool.take(len) } else { None };
-        match buf {
-            Some(buf) => self.got_buffer(c, i, buf),
-            None => {
-                store.waiting.push_back(Waiting { conn: c, generation, command: i });
-                conn.commands[i].stage = Stage::Buffer;
             }
         }
     }

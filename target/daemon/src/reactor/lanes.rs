@@ -1,33 +1,19 @@
 //! A reactor's lanes: one for each device, or one for each connection where the provider needs it.
 
-use std::collections::VecDeque;
-
 use block::Engine;
 use transport::caps::AfterDestroy;
 use transport::cause::Cause;
 use transport::device::{CompletionQueue, Device, DeviceError, Stack, Wc};
 use transport::drain::State;
 use transport::lane::Lane;
-use transport::pool::Pool;
 use transport::wr::WrId;
 
 use crate::disk_buf::DiskBuf;
 use crate::limits::{CQ_DEPTH, RESERVE_BYTES, WC_BATCH, WC_BATCHES};
+use crate::reactor::Reactor;
+use crate::reactor::memory::Store;
 use crate::reactor::platform::Source;
 use crate::reactor::queue_memory::QueuePools;
-use crate::reactor::{Reactor, Waiting};
-
-/// Memory and those that wait for it, first come first served.
-pub(crate) struct Store {
-    pub(crate) pool: Pool,
-    pub(crate) waiting: VecDeque<Waiting>,
-}
-
-impl Store {
-    fn new(pool: Pool) -> Self {
-        Self { pool, waiting: VecDeque::new() }
-    }
-}
 
 /// A lane and what the daemon keeps with it.
 pub(crate) struct LaneEntry<S: Stack> {
@@ -50,6 +36,15 @@ pub(crate) struct LaneEntry<S: Stack> {
     pub(crate) silent: bool,
     /// Its device is being taken away: no new connections.
     pub(crate) leaving: bool,
+}
+
+impl<S: Stack> LaneEntry<S> {
+    /// One more connection, which may have to wait for memory.
+    pub(crate) fn add_connection(&mut self) {
+        self.connections += 1;
+        self.data.prepare(self.connections as usize);
+        self.reserve.prepare(self.connections as usize);
+    }
 }
 
 impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E>
@@ -170,39 +165,6 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
             self.conns.iter().filter(|(_, x)| x.lane == index).map(|(c, _)| c).collect();
         for c in slots {
             self.close(c, cause);
-        }
-    }
-
-    /// Serves those that wait for memory, in their order.
-    pub(crate) fn serve_waiting(&mut self) {
-        for index in 0..self.lanes.capacity() {
-            for reserved in [true, false] {
-                while let Some((c, i, buf)) = self.next_waiting(index, reserved) {
-                    self.got_buffer(c, i, buf);
-                    self.touch(c);
-                }
-            }
-        }
-    }
-
-    fn next_waiting(
-        &mut self,
-        index: usize,
-        reserved: bool,
-    ) -> Option<(usize, usize, transport::pool::Buf)> {
-        let lane = self.lanes.get_mut(index)?;
-        let store = if reserved { &mut lane.reserve } else { &mut lane.data };
-        loop {
-            let Waiting { conn, generation, command } = *store.waiting.front()?;
-            let waiter = self.conns.get(conn).filter(|x| x.generation == generation);
-            let waiter = waiter.and_then(|x| x.commands.get(command));
-            let Some(waiter) = waiter else {
-                store.waiting.pop_front();
-                continue;
-            };
-            let buf = store.pool.take(waiter.len)?;
-            store.waiting.pop_front();
-            return Some((conn, command, buf));
         }
     }
 

@@ -22,6 +22,7 @@ use crate::drains::Whose;
 use crate::limits::READ_DEPTH_MAX;
 use crate::orphans::OrphanId;
 use crate::reactor::Reactor;
+use crate::reactor::memory::Share;
 use crate::reactor::message::{Incoming, Message};
 use crate::reactor::platform::Source;
 use crate::reactor::queue::{Conn, Role, send_wr_max};
@@ -94,6 +95,8 @@ where
             touched: false,
             armed: Armed::default(),
             commands: Slab::with_capacity(depth),
+            data: Share::of_data(depth),
+            reserve: Share::of_reserve(depth),
             connecting: None,
             responses: memory.responses,
             spare: memory.spare,
@@ -106,7 +109,7 @@ where
             capsules_seen: 0,
             connect: None,
         });
-        self.lanes[lane].connections += 1;
+        self.lanes[lane].add_connection();
         self.counters.connections_accepted += 1;
         self.accept(c, memory.receives, read_depth);
     }

@@ -16,6 +16,7 @@ mod data;
 mod disks;
 mod lanes;
 mod lifecycle;
+mod memory;
 mod queue;
 mod queue_memory;
 pub mod report;
@@ -46,14 +47,6 @@ use crate::reactor::queue::Conn;
 use crate::reactor::timers::{Target, Timers};
 use crate::shared::Shared;
 use crate::token::Name;
-
-/// A command that waits for memory.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Waiting {
-    pub(crate) conn: usize,
-    pub(crate) generation: u32,
-    pub(crate) command: usize,
-}
 
 /// What a reactor counted.
 #[derive(Clone, Copy, Debug, Default)]

@@ -14,6 +14,7 @@ use transport::pool::{Buf, RecvBuf};
 use crate::admission::Ticket;
 use crate::drains::Connected;
 use crate::reactor::command::Command;
+use crate::reactor::memory::Share;
 use crate::reactor::timers::Armed;
 use crate::token::Name;
 
@@ -56,6 +57,10 @@ pub(crate) struct Conn<S: Stack> {
     pub(crate) touched: bool,
     pub(crate) armed: Armed,
     pub(crate) commands: Slab<Command>,
+    /// Of the lane's memory for I/O.
+    pub(crate) data: Share,
+    /// Of the lane's reserve.
+    pub(crate) reserve: Share,
     /// Connect on its way to the controller's owner.
     pub(crate) connecting: Option<Permit>,
     /// Free response slots.

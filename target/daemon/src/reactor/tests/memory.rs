@@ -87,3 +87,97 @@ fn memory_of_queues_grows_with_them_and_is_given_up_after_them() {
     assert_eq!(bed.reactor.lanes[0].queues.total_bytes(), 2 * QUEUE_POOL_BYTES);
     assert_eq!(bed.disks.borrow().regions, 3);
 }
+
+const GET_LOG_PAGE: u8 = 0x02;
+const DISCOVERY_LOG: u32 = 0x70;
+
+/// Get Log Page of the discovery log, `len` bytes from `offset`.
+fn discovery_log(queue: &mut HostQueue, len: u32) -> Sqe {
+    let mut sqe = queue.command(GET_LOG_PAGE, len);
+    let dwords = len / 4 - 1;
+    sqe.nsid = 0.into();
+    sqe.cdw10 = (DISCOVERY_LOG | dwords << 16).into();
+    sqe.cdw11 = (dwords >> 16).into();
+    sqe
+}
+
+#[test]
+fn a_log_page_takes_no_more_memory_than_it_has_bytes() {
+    let mut bed = Bed::new(&Plan::default());
+    let host = bed.host(1);
+    let (mut queue, _) = HostQueue::admin(&mut bed, &host, nvme::DISCOVERY_NQN);
+    queue.put(&[0xee; 8192]);
+    let sqe = discovery_log(&mut queue, 1 << 20);
+    queue.send_only(&mut bed, sqe.as_bytes());
+    assert_eq!(bed.reactor.lanes[0].reserve.pool.used_bytes(), 4096);
+    queue.peer.post_recv(16, 0);
+    bed.run(Duration::from_millis(100));
+    assert_eq!(queue.responses().pop().unwrap().status, 0);
+    let page = host.read(&queue.memory, 0, 8192);
+    assert_eq!(page[8..10], [2, 0], "entries: the discovery subsystem and the other one");
+    assert!(page[3 * 1024..].iter().all(|byte| *byte == 0xee), "nothing beyond the page's end");
+}
+
+#[test]
+fn a_host_that_lets_its_log_pages_lie_does_not_keep_others_from_connecting() {
+    let mut bed = Bed::new(&Plan::default());
+    let host = bed.host(1);
+    let (mut queue, _) = HostQueue::admin(&mut bed, &host, nvme::DISCOVERY_NQN);
+    // No receive is posted from here on: no response can go out.
+    for _ in 0..20 {
+        let sqe = discovery_log(&mut queue, 4096);
+        queue.send_only(&mut bed, sqe.as_bytes());
+    }
+    let reserve = bed.reactor.lanes[0].reserve.pool.used_bytes();
+    assert_eq!(reserve, 4096, "one buffer at a time");
+    let other = bed.host(2);
+    HostQueue::admin(&mut bed, &other, SUBNQN);
+    for _ in 0..20 {
+        queue.peer.post_recv(16, 0);
+    }
+    bed.run(Duration::from_secs(1));
+    let responses = queue.responses();
+    assert_eq!(responses.iter().filter(|r| r.status == 0).count(), 20, "{responses:?}");
+    assert_eq!(bed.reactor.lanes[0].reserve.pool.used_bytes(), 0);
+}
+
+#[test]
+fn a_host_that_takes_no_responses_leaves_memory_to_others() {
+    let mut bed = Bed::new(&Plan::default());
+    let (host, other) = (bed.host(1), bed.host(2));
+    let (_admin, cntlid) = HostQueue::admin(&mut bed, &host, SUBNQN);
+    let mut hogs: Vec<_> =
+        (1..=3).map(|qid| HostQueue::io_queue(&mut bed, &host, cntlid, qid)).collect();
+    let (_admin, cntlid) = HostQueue::admin(&mut bed, &other, SUBNQN);
+    let mut queue = HostQueue::io_queue(&mut bed, &other, cntlid, 1);
+    for hog in &mut hogs {
+        for _ in 0..20 {
+            let sqe = hog.io(READ, 1, 2048);
+            hog.send_only(&mut bed, sqe.as_bytes());
+        }
+    }
+    for _ in 0..4 {
+        bed.answer_disks();
+    }
+    assert_eq!(bed.held(), 0);
+    let pool = &bed.reactor.lanes[0].data.pool;
+    assert!(pool.used_bytes() >= pool.total_bytes() / 2, "they have what they can get");
+    let sqe = queue.io(READ, 1, 2048);
+    queue.send(&mut bed, &sqe);
+    assert_eq!(bed.held(), 1, "a read of another host waits");
+    bed.answer_disks();
+    assert_eq!(queue.responses().pop().unwrap().status, 0);
+    for hog in &hogs {
+        for _ in 0..20 {
+            hog.peer.post_recv(16, 0);
+        }
+    }
+    for _ in 0..30 {
+        bed.run(Duration::from_millis(100));
+        bed.answer_disks();
+    }
+    for hog in &hogs {
+        assert_eq!(hog.responses().iter().filter(|r| r.status == 0).count(), 20);
+    }
+    assert_eq!(bed.reactor.lanes[0].data.pool.used_bytes(), 0);
+}
