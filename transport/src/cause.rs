@@ -82,6 +82,8 @@ causes! {
     Reconfigured = 16, "reconfigured", Local;
     /// No command came in time.
     Idle = 17, "idle", PeerMisbehaved;
+    /// The peer left posted work requests unanswered for too long.
+    PeerStalled = 18, "peer stalled", PeerMisbehaved;
 }
 
 /// The causes that met in one close: the first, and all.

@@ -38,6 +38,10 @@ pub const QUEUE_POOL_BYTES: usize = 16 << 20;
 /// RDMA READs that one connection has outstanding, whatever the device could do.
 pub const READ_DEPTH_MAX: u32 = 16;
 
+/// How long a host may leave responses that it has no receive for, or RDMA READs, unanswered: they
+/// hold memory. What is overdue is found between one and two of these later.
+pub const PEER_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// How long SIGTERM waits for all connections to end before it gives up, above the transport's own
 /// bound.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);

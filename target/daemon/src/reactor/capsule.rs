@@ -160,6 +160,7 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
         slot.as_mut_slice().copy_from_slice(zerocopy::IntoBytes::as_bytes(&completion.cqe));
         let can = invalidate && self.lanes[conn.lane].send_with_invalidate;
         let key = completion.invalidate.filter(|_| can).map(|key| key.0);
+        conn.responses_posted += 1;
         if conn.transport.send(slot, key, 0).is_err() {
             self.close(c, Cause::OutOfResources);
         }
@@ -169,6 +170,7 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
     /// A response went out, or will not: its slot is free.
     pub(crate) fn response_slot(&mut self, c: usize, slot: Buf) {
         let conn = &mut self.conns[c];
+        conn.responses_sent += 1;
         conn.responses.push(slot);
         if let Some(completion) = conn.completions.pop_front() {
             self.respond(c, completion);

@@ -2,6 +2,7 @@
 
 use nvme::{DiskId, HostSgl, Permit, Ranges, Source, Status, Subsystem};
 use std::sync::Arc;
+use std::time::Duration;
 use transport::pool::Buf;
 
 use crate::orphans::Range;
@@ -17,6 +18,8 @@ pub(crate) struct Command {
     /// Its memory, while neither a device nor a disk has it.
     pub(crate) buf: Option<Buf>,
     pub(crate) stage: Stage,
+    /// When its RDMA READ was posted.
+    pub(crate) since: Duration,
 }
 
 /// Where a command is.
@@ -100,7 +103,14 @@ pub(crate) enum Work {
 
 impl Command {
     pub(crate) fn new(permit: Permit, work: Work, len: usize) -> Self {
-        Self { permit: Some(permit), work, len, buf: None, stage: Stage::Ready }
+        Self {
+            permit: Some(permit),
+            work,
+            len,
+            buf: None,
+            stage: Stage::Ready,
+            since: Duration::ZERO,
+        }
     }
 
     /// Neither a disk nor a device has its memory.

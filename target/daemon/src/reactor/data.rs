@@ -99,6 +99,7 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
             return;
         };
         command.stage = Stage::Reading;
+        command.since = self.now;
         conn.reads_out += 1;
         if conn.transport.read(buf, remote(from), i as u64).is_err() {
             self.close(c, Cause::OutOfResources);

@@ -107,6 +107,9 @@ where
             reads: VecDeque::with_capacity(depth),
             backend: 0,
             capsules_seen: 0,
+            responses_posted: 0,
+            responses_sent: 0,
+            overdue: None,
             connect: None,
         });
         self.lanes[lane].add_connection();
@@ -328,7 +331,9 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
             conn.live_since.get_or_insert(self.now);
         }
         let handshake = conn.handshake_deadline(self.shared.settings.handshake);
-        let deadline = conn.transport.timeout().map(|at| at.0).into_iter().chain(handshake).min();
+        let peer = conn.watch_peer(self.now);
+        let drain = conn.transport.timeout().map(|at| at.0);
+        let deadline = [drain, handshake, peer].into_iter().flatten().min();
         let target = Target::Connection(c, conn.generation);
         self.timers.arm(&mut conn.armed, deadline, target);
     }
@@ -459,6 +464,11 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
             tracing::warn!(peer = %conn.peer, "no Connect command came in time");
             self.counters.handshakes_timed_out += 1;
             self.close(c, Cause::Idle);
+            return;
+        }
+        if conn.peer_stalled(self.now) {
+            tracing::warn!(peer = %conn.peer, "the host leaves responses or RDMA READs unanswered");
+            self.close(c, Cause::PeerStalled);
             return;
         }
         self.drive(c, Connection::handle_timeout);

@@ -13,7 +13,8 @@ use transport::pool::{Buf, RecvBuf};
 
 use crate::admission::Ticket;
 use crate::drains::Connected;
-use crate::reactor::command::Command;
+use crate::limits::PEER_TIMEOUT;
+use crate::reactor::command::{Command, Stage};
 use crate::reactor::memory::Share;
 use crate::reactor::timers::Armed;
 use crate::token::Name;
@@ -33,6 +34,14 @@ pub(crate) enum Role {
 pub(crate) fn send_wr_max(depth: u32) -> u32 {
     2 * depth       // an RDMA READ or WRITE, and the SEND behind it, of each command
         + depth // SENDs that the host acted on before their completion was polled
+}
+
+/// What a peer must have answered, and when.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Overdue {
+    at: Duration,
+    /// Responses that were posted when this was made.
+    responses: u64,
 }
 
 /// A connection and its queue.
@@ -78,6 +87,11 @@ pub(crate) struct Conn<S: Stack> {
     /// Disk operations out.
     pub(crate) backend: u32,
     pub(crate) capsules_seen: u64,
+    /// Responses posted, and those that have gone out.
+    pub(crate) responses_posted: u64,
+    pub(crate) responses_sent: u64,
+    /// When to look whether the peer leaves things unanswered; while something is posted.
+    pub(crate) overdue: Option<Overdue>,
     /// Of its queue pair, for people: known here even when that is gone.
     pub(crate) qp_number: u32,
     /// What its Connect command said.
@@ -99,6 +113,29 @@ impl<S: Stack> Conn<S> {
 
     pub(crate) fn is_ending(&self) -> bool {
         self.transport.state() > State::Live
+    }
+
+    /// Has a look at the peer arranged while something is posted; says when that is.
+    pub(crate) fn watch_peer(&mut self, now: Duration) -> Option<Duration> {
+        if self.transport.send_out() == 0 || self.is_ending() {
+            self.overdue = None;
+        } else if self.overdue.is_none() {
+            let at = now + PEER_TIMEOUT;
+            self.overdue = Some(Overdue { at, responses: self.responses_posted });
+        }
+        self.overdue.map(|overdue| overdue.at)
+    }
+
+    /// Whether a look at the peer is due and finds it stalled. RDMA WRITEs go out with the response
+    /// behind them, and responses in their order, so their numbers tell.
+    pub(crate) fn peer_stalled(&mut self, now: Duration) -> bool {
+        let Some(overdue) = self.overdue.take_if(|overdue| now >= overdue.at) else {
+            return false;
+        };
+        let reads = |command: &Command| command.stage == Stage::Reading;
+        let late = |command: &Command| now.saturating_sub(command.since) >= PEER_TIMEOUT;
+        self.responses_sent < overdue.responses
+            || self.commands.iter().any(|(_, command)| reads(command) && late(command))
     }
 }
 

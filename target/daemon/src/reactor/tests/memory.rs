@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use nvme::{Sgl, Sqe};
+use transport::cause::Cause;
 use zerocopy::IntoBytes;
 
-use crate::limits::QUEUE_POOL_BYTES;
+use crate::limits::{PEER_TIMEOUT, QUEUE_POOL_BYTES};
 use crate::reactor::tests::bed::{Bed, Plan, SUBNQN};
 use crate::reactor::tests::host::HostQueue;
 
@@ -179,5 +180,51 @@ fn a_host_that_takes_no_responses_leaves_memory_to_others() {
     for hog in &hogs {
         assert_eq!(hog.responses().iter().filter(|r| r.status == 0).count(), 20);
     }
+    assert_eq!(bed.reactor.lanes[0].data.pool.used_bytes(), 0);
+}
+
+const WRITE: u8 = 0x01;
+
+#[test]
+fn a_host_that_takes_no_responses_is_closed_and_its_memory_comes_back() {
+    let mut bed = Bed::new(&Plan::default());
+    let host = bed.host(1);
+    let (_admin, cntlid) = HostQueue::admin(&mut bed, &host, SUBNQN);
+    let mut hog = HostQueue::io_queue(&mut bed, &host, cntlid, 1);
+    let mut idle = HostQueue::io_queue(&mut bed, &host, cntlid, 2);
+    let sqe = hog.io(READ, 1, 2048);
+    hog.send_only(&mut bed, sqe.as_bytes());
+    bed.answer_disks();
+    bed.run(PEER_TIMEOUT / 2);
+    // Others, busy or idle, go on.
+    let sqe = idle.io(READ, 1, 8);
+    idle.send(&mut bed, &sqe);
+    bed.answer_disks();
+    assert!(hog.is_connected());
+    bed.run(2 * PEER_TIMEOUT);
+    assert!(!hog.is_connected() && idle.is_connected());
+    assert_eq!(bed.reactor.lanes[0].data.pool.used_bytes(), 0);
+    let ends = bed.reactor.shared.drains.recent();
+    assert!(ends.iter().any(|ended| ended.report.causes.first() == Some(Cause::PeerStalled)));
+}
+
+#[test]
+fn a_host_that_answers_no_rdma_reads_is_closed_although_it_takes_responses() {
+    let mut bed = Bed::new(&Plan { devices: vec![&sim::rows::SIW_6_12], ..Plan::default() });
+    let host = bed.host(1);
+    let (_admin, cntlid) = HostQueue::admin(&mut bed, &host, SUBNQN);
+    let mut queue = HostQueue::io_queue(&mut bed, &host, cntlid, 1);
+    let c = bed.youngest();
+    queue.peer.pause(true);
+    // A capsule that was on its way when the network went.
+    let sqe = queue.io(WRITE, 1, 8);
+    let conn = &mut bed.reactor.conns[c];
+    let action = conn.queue.handle_capsule(nvme::Now(Duration::ZERO), sqe.as_bytes(), 0);
+    bed.reactor.act(c, action, &mut None);
+    bed.run(PEER_TIMEOUT / 2);
+    assert_eq!(bed.reactor.conns[c].reads_out, 1);
+    bed.run(2 * PEER_TIMEOUT);
+    let ends = bed.reactor.shared.drains.recent();
+    assert!(ends.iter().any(|ended| ended.report.causes.first() == Some(Cause::PeerStalled)));
     assert_eq!(bed.reactor.lanes[0].data.pool.used_bytes(), 0);
 }
