@@ -1,6 +1,6 @@
 //! A command's data on its way: pool buffers, RDMA READ and WRITE, disks.
 
-use block::{Engine, Refused, Request};
+use block::{Engine, Request};
 use nvme::{DiskId, DiskOp, HostData, Outcome, Permit, Status};
 use transport::cause::Cause;
 use transport::device::Stack;
@@ -175,19 +175,6 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
             return;
         }
         self.submit(held);
-    }
-
-    /// Gives an operation to the engine, or keeps it until the engine has room.
-    pub(crate) fn submit(&mut self, held: HeldUp) {
-        let HeldUp { disk, token, request } = held;
-        if !self.refused.is_empty() {
-            self.refused.push_back(HeldUp { disk, token, request });
-            return;
-        }
-        let entry = self.shared.disk(disk);
-        if let Err(Refused(request)) = self.disks.submit(&entry.disk, token.to_raw(), request) {
-            self.refused.push_back(HeldUp { disk, token, request });
-        }
     }
 
     /// A disk answered.

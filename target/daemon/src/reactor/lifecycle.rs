@@ -366,10 +366,10 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
             held.token.conn == c && held.token.generation == generation
         };
         let mut dropped = Vec::new();
-        for list in [&mut self.held_up, &mut self.refused] {
-            dropped.extend(list.iter().filter(|held| ours(held)).map(|held| held.token.command));
-            list.retain(|held| !ours(held));
-        }
+        let held_up = self.held_up.iter().filter(|held| ours(held));
+        dropped.extend(held_up.map(|held| held.token.command));
+        self.held_up.retain(|held| !ours(held));
+        self.disk_queues.purge(ours, &mut dropped);
         for i in dropped {
             self.conns[c].backend -= 1;
             self.drop_command(c, i);

@@ -39,7 +39,7 @@ use crate::disk_buf::DiskBuf;
 use crate::limits::{MESSAGE_BATCH, WC_BATCH};
 use crate::mailbox::Mailbox;
 use crate::reactor::admin::ControllerEntry;
-use crate::reactor::disks::HeldUp;
+use crate::reactor::disks::{DiskQueues, HeldUp};
 use crate::reactor::lanes::LaneEntry;
 use crate::reactor::message::Message;
 use crate::reactor::platform::{Source, Watch};
@@ -80,8 +80,8 @@ pub struct Reactor<S: Stack, E: Engine<DiskBuf>> {
     pub(crate) touched: Vec<usize>,
     /// Disk operations that wait behind orphans.
     pub(crate) held_up: VecDeque<HeldUp>,
-    /// Disk operations that wait for room in the engine.
-    pub(crate) refused: VecDeque<HeldUp>,
+    /// Disk operations of every disk.
+    pub(crate) disk_queues: DiskQueues,
     pub(crate) stopping: bool,
     generation: u32,
     // Kept to be used again: a tick allocates nothing.
@@ -102,6 +102,7 @@ where
         disks: E,
         watch: Box<dyn Watch>,
     ) -> Self {
+        let disk_queues = DiskQueues::new(shared.disks.len());
         Self {
             index,
             now: Duration::ZERO,
@@ -116,7 +117,7 @@ where
             counters: Counters::default(),
             touched: Vec::with_capacity(WC_BATCH),
             held_up: VecDeque::new(),
-            refused: VecDeque::new(),
+            disk_queues,
             stopping: false,
             generation: 0,
             retired: Vec::with_capacity(2 * WC_BATCH),

@@ -49,7 +49,7 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
         Holdings {
             connections: self.conns.len(),
             controllers: self.controllers.len(),
-            disk_operations_waiting: self.held_up.len() + self.refused.len(),
+            disk_operations_waiting: self.held_up.len() + self.disk_queues.waiting(),
             lanes: self.lanes.iter().map(|(_, entry)| lane(entry)).collect(),
         }
     }

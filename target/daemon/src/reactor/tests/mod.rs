@@ -1,6 +1,7 @@
 //! A whole reactor against hosts, disks and devices that behave badly.
 
 mod bed;
+mod disks;
 mod host;
 mod lanes;
 mod memory;
