@@ -63,6 +63,15 @@ impl Ticket {
         self.reactor
     }
 
+    /// Nothing of the closed connection is left but what a disk has, for as long as the disk likes:
+    /// it does not keep others from coming in.
+    pub fn set_reclaiming(&mut self) {
+        if self.closing {
+            self.closing = false;
+            self.admission.closing.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
     /// The connection closes now; it still counts until it is gone.
     pub fn set_closing(&mut self) {
         if !self.closing {

@@ -313,6 +313,9 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
         }
         self.look_at_lane(c);
         let conn = &mut self.conns[c];
+        if conn.transport.state() == State::Reclaiming {
+            conn.ticket.set_reclaiming();
+        }
         if conn.watched && !conn.transport.watches_cm() {
             conn.watched = false;
             if let Some(id) = conn.transport.id() {
