@@ -89,7 +89,7 @@ impl<S: Stack> Connection<S> {
             Method::Accounting => qp_caps,
             Method::Markers => qp_caps.with_markers(),
         };
-        let qp = match lane.device.create_qp(&id, &lane.pd, &lane.cq, room, token) {
+        let qp = match lane.device.create_qp(&id, &lane.pd, lane.current_cq(), room, token) {
             Ok(qp) => qp,
             Err(error) => return Err((error, id)),
         };
@@ -120,7 +120,8 @@ impl<S: Stack> Connection<S> {
         S::Device: SharedReceives<S>,
     {
         let qp_caps = QpCaps { recv_wr_max: 0, ..qp_caps };
-        let made = lane.device.create_qp_shared(&id, &lane.pd, &lane.cq, srq, qp_caps, token);
+        let made =
+            lane.device.create_qp_shared(&id, &lane.pd, lane.current_cq(), srq, qp_caps, token);
         let qp = match made {
             Ok(qp) => qp,
             Err(error) => return Err((error, id)),

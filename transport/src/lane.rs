@@ -1,4 +1,4 @@
-//! What one reactor keeps of one device: protection domain, completion queue, registered pool.
+//! What one reactor keeps of one device: protection domain, completion queues, registered pool.
 //!
 //! Connections share their reactor's lane. Where a provider needs it
 //! ([`DrainCaps::private_lane`]), a connection has one of its own.
@@ -18,13 +18,26 @@ const CQ_SPARE: u32 = 2;
 pub struct Lane<S: Stack> {
     pub(crate) device: S::Device,
     pub(crate) pd: <S::Device as Device<S>>::Pd,
-    pub(crate) cq: S::Cq,
+    queues: Vec<Completions<S>>,
+    /// The completion queue that the next queue pair completes to.
+    current: usize,
+    /// The completion queue that the next poll begins with.
+    turn: usize,
     pool: Pool,
     caps: &'static DrainCaps,
     generations: Rc<Cell<u32>>,
+}
+
+/// A completion queue.
+struct Completions<S: Stack> {
+    cq: S::Cq,
     /// Entries that open queue pairs may fill.
     claimed: u32,
 }
+
+/// Names a completion queue of a lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CqIndex(usize);
 
 impl<S: Stack> Lane<S>
 where
@@ -40,8 +53,9 @@ where
         let pd = device.alloc_pd()?;
         let pool = Pool::register::<S>(&device, &pd, pool_bytes, caps.read_sink_remote_write)?;
         let cq = device.create_cq(cq_depth.min(device.attr().max_cqe))?;
+        let queues = vec![Completions { cq, claimed: 0 }];
         let generations = Rc::new(Cell::new(0));
-        Ok(Self { device, pd, cq, pool, caps, generations, claimed: 0 })
+        Ok(Self { device, pd, queues, current: 0, turn: 0, pool, caps, generations })
     }
 
     /// Another registered pool on the same device.
@@ -81,33 +95,79 @@ impl<S: Stack> Lane<S> {
     }
 
     /// Reserves completion entries: a completion queue that overflows loses completions for ever.
-    /// Says whether there was room.
-    pub fn claim(&mut self, caps: QpCaps) -> bool {
-        let claimed = self.claimed.saturating_add(Self::entries(caps));
-        let fits = claimed <= self.cq.depth();
-        if fits {
-            self.claimed = claimed;
-        }
-        fits
+    /// Says of which completion queue; the next queue pair is made with that one. `None` when there
+    /// is no room in any.
+    pub fn claim(&mut self, caps: QpCaps) -> Option<CqIndex> {
+        let entries = Self::entries(caps);
+        let fits = |q: &Completions<S>| q.claimed.saturating_add(entries) <= q.cq.depth();
+        let at = self.queues.iter().position(fits)?;
+        self.queues[at].claimed += entries;
+        self.current = at;
+        Some(CqIndex(at))
     }
 
     /// Gives a reservation back, when the queue pair is gone and what it left was polled.
-    pub fn unclaim(&mut self, caps: QpCaps) {
-        self.claimed = self.claimed.saturating_sub(Self::entries(caps));
+    pub fn unclaim(&mut self, at: CqIndex, caps: QpCaps) {
+        let claimed = &mut self.queues[at.0].claimed;
+        *claimed = claimed.saturating_sub(Self::entries(caps));
     }
 
-    /// Moves completions into `out` and says how many.
+    /// Adds a completion queue of `depth` entries or what the device has, to be watched; it stays
+    /// as long as the lane.
     ///
     /// # Errors
-    /// The completion queue failed: close its connections with
-    /// [`Cause::CompletionQueueError`](crate::cause::Cause::CompletionQueueError).
-    pub fn poll(&mut self, out: &mut [Wc]) -> Result<usize, DeviceError> {
-        self.cq.poll(out)
+    /// The failed call.
+    pub fn add_cq(&mut self, depth: u32) -> Result<&S::Cq, DeviceError> {
+        let cq = self.device.create_cq(depth.min(self.device.attr().max_cqe))?;
+        self.queues.push(Completions { cq, claimed: 0 });
+        Ok(&self.queues[self.queues.len() - 1].cq)
     }
 
-    /// The completion queue, to be armed and watched.
+    /// Takes the completion queue back that [`Self::add_cq`] has just added.
+    pub fn remove_added_cq(&mut self) {
+        if self.queues.len() > 1 && self.queues.last().is_some_and(|q| q.claimed == 0) {
+            self.queues.pop();
+        }
+    }
+
+    /// Moves completions into `out` and says how many. Fewer than fit: every completion queue was
+    /// found empty.
+    ///
+    /// # Errors
+    /// A completion queue failed: close the lane's connections with
+    /// [`Cause::CompletionQueueError`](crate::cause::Cause::CompletionQueueError).
+    pub fn poll(&mut self, out: &mut [Wc]) -> Result<usize, DeviceError> {
+        let (queues, mut count) = (self.queues.len(), 0);
+        for i in 0..queues {
+            let at = (self.turn + i) % queues;
+            match self.queues[at].cq.poll(&mut out[count..]) {
+                Ok(polled) => count += polled,
+                // What was polled is not lost: it fails again the next time.
+                Err(_) if count > 0 => return Ok(count),
+                Err(error) => return Err(error),
+            }
+            if count == out.len() {
+                // The others are not starved by one that is never empty.
+                self.turn = (at + 1) % queues;
+                break;
+            }
+        }
+        Ok(count)
+    }
+
+    /// The first completion queue, to be armed and watched.
     pub fn cq(&mut self) -> &mut S::Cq {
-        &mut self.cq
+        &mut self.queues[0].cq
+    }
+
+    /// All completion queues, to be armed and watched.
+    pub fn cqs(&mut self) -> impl Iterator<Item = &mut S::Cq> {
+        self.queues.iter_mut().map(|q| &mut q.cq)
+    }
+
+    /// The completion queue that a queue pair is made with now.
+    pub(crate) fn current_cq(&self) -> &S::Cq {
+        &self.queues[self.current].cq
     }
 
     /// The registered memory.

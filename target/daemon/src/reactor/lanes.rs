@@ -3,9 +3,9 @@
 use block::Engine;
 use transport::caps::AfterDestroy;
 use transport::cause::Cause;
-use transport::device::{CompletionQueue, Device, DeviceError, Stack, Wc};
+use transport::device::{CompletionQueue, Device, DeviceError, QpCaps, Stack, Wc};
 use transport::drain::State;
-use transport::lane::Lane;
+use transport::lane::{CqIndex, Lane};
 use transport::wr::WrId;
 
 use crate::disk_buf::DiskBuf;
@@ -36,6 +36,8 @@ pub(crate) struct LaneEntry<S: Stack> {
     pub(crate) silent: bool,
     /// Its device is being taken away: no new connections.
     pub(crate) leaving: bool,
+    /// Claims of destroyed queue pairs: they may have left completions behind.
+    pub(crate) left: Vec<(CqIndex, QpCaps)>,
 }
 
 impl<S: Stack> LaneEntry<S> {
@@ -80,6 +82,7 @@ where
             armed: false,
             silent: false,
             leaving: false,
+            left: Vec::new(),
         };
         let index = self.lanes.insert(entry);
         let cq = self.lanes[index].lane.cq();
@@ -116,6 +119,26 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
         worked
     }
 
+    /// Reserves completion entries for a queue pair; adds a completion queue where there is none
+    /// with room. The device's bound is the only one: queues are counted elsewhere.
+    pub(crate) fn claim(&mut self, index: usize, caps: QpCaps) -> Result<CqIndex, DeviceError> {
+        let entry = &mut self.lanes[index];
+        if let Some(at) = entry.lane.claim(caps) {
+            return Ok(at);
+        }
+        let full =
+            |call, errno: rustix::io::Errno| DeviceError { call, errno: errno.raw_os_error() };
+        let cq = entry.lane.add_cq(CQ_DEPTH)?;
+        if let Err(error) = self.watch.watch(cq.event_fd(), Source::Lane(index)) {
+            tracing::error!(%error, "can't watch a completion channel");
+            entry.lane.remove_added_cq();
+            return Err(full("epoll_ctl", rustix::io::Errno::NOMEM));
+        }
+        entry.armed = false;
+        let small = full("a completion queue of that size", rustix::io::Errno::NOMEM);
+        entry.lane.claim(caps).ok_or(small)
+    }
+
     fn poll_lane(&mut self, index: usize) -> bool {
         let mut wcs = [Wc::EMPTY; WC_BATCH];
         for batch in 0..WC_BATCHES {
@@ -130,10 +153,21 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
                 self.completed(index, wc);
             }
             if count < wcs.len() {
+                self.unclaim_left(index);
                 return batch > 0 || count > 0;
             }
         }
         true
+    }
+
+    /// Nothing is left of the queue pairs that were destroyed before the completion queues were
+    /// found empty.
+    fn unclaim_left(&mut self, index: usize) {
+        if let Some(LaneEntry { lane, left, .. }) = self.lanes.get_mut(index) {
+            for (at, caps) in left.drain(..) {
+                lane.unclaim(at, caps);
+            }
+        }
     }
 
     /// A completion of lane `index`. Ids are unique in one lane only: a late one of a queue pair
@@ -152,8 +186,9 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
         self.drive(c, |transport, _, retired| transport.handle_completion(wc, id, retired));
     }
 
+    /// A completion queue that can't be polled, or no longer wakes anyone, serves no connection.
     fn lane_failed(&mut self, index: usize, error: DeviceError) {
-        tracing::error!(%error, "a completion queue can't be polled");
+        tracing::error!(%error, "a completion queue failed");
         self.lanes[index].silent = true;
         self.close_lane(index, Cause::CompletionQueueError);
         self.drop_lane_if_unused(index);
@@ -170,13 +205,14 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
 
     /// Asks every completion queue for an event. What completed before raises none: poll again.
     pub fn arm_lanes(&mut self) {
-        for (_, entry) in &mut self.lanes {
-            if entry.armed || entry.silent {
+        for index in 0..self.lanes.capacity() {
+            let Some(entry) = self.lanes.get_mut(index).filter(|x| !x.armed && !x.silent) else {
                 continue;
-            }
-            match entry.lane.cq().arm() {
-                Ok(()) => entry.armed = true,
-                Err(error) => tracing::error!(%error, "can't arm a completion queue"),
+            };
+            let armed = entry.lane.cqs().try_for_each(CompletionQueue::arm);
+            entry.armed = armed.is_ok();
+            if let Err(error) = armed {
+                self.lane_failed(index, error);
             }
         }
     }
@@ -184,10 +220,16 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
     /// A completion channel is readable.
     pub(crate) fn lane_event(&mut self, index: usize) {
         let Some(entry) = self.lanes.get_mut(index) else { return };
-        match entry.lane.cq().take_events() {
-            Ok(count) if count > 0 => entry.armed = false,
-            Ok(_) => {}
-            Err(error) => tracing::error!(%error, "a completion channel failed"),
+        let mut failed = None;
+        for cq in entry.lane.cqs() {
+            match cq.take_events() {
+                Ok(0) => {}
+                Ok(_) => entry.armed = false,
+                Err(error) => failed = Some(error),
+            }
+        }
+        if let Some(error) = failed.filter(|_| !entry.silent) {
+            self.lane_failed(index, error);
         }
     }
 
@@ -207,7 +249,9 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
         let unused = |l: &LaneEntry<S>| l.connections == 0 && (l.private || l.silent || l.leaving);
         if self.lanes.get(index).is_some_and(unused) {
             let mut entry = self.lanes.remove(index);
-            self.watch.unwatch(entry.lane.cq().event_fd());
+            for cq in entry.lane.cqs() {
+                self.watch.unwatch(cq.event_fd());
+            }
             for pool in entry.queues.iter().chain([&entry.data.pool]) {
                 self.forget_at_disks(pool);
             }

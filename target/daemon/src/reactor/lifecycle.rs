@@ -10,6 +10,7 @@ use transport::cause::Cause;
 use transport::connection::Connection;
 use transport::device::{AcceptParams, CmId, Device, QpCaps, Stack};
 use transport::drain::State;
+use transport::lane::CqIndex;
 use transport::limits::CONNECTIONS_MAX;
 use transport::pool::RecvBuf;
 use transport::reaper::{Job, Outcome};
@@ -58,7 +59,7 @@ where
                 return self.refuse(request.id, CmReject::NoResources);
             }
         };
-        let Room { lane, qp_caps, memory } = room;
+        let Room { lane, cq, qp_caps, memory } = room;
         let generation = self.next_generation();
         let c = self.conns.vacant_key();
         // The table is bounded by the limit of queues, far below what a slot can name.
@@ -71,7 +72,7 @@ where
                 Ok(transport) => transport,
                 Err((error, id)) => {
                     tracing::warn!(%peer, %error, "refused: no queue pair");
-                    self.give_back(Room { lane, qp_caps, memory });
+                    self.give_back(Room { lane, cq, qp_caps, memory });
                     return self.refuse(id, CmReject::NoResources);
                 }
             };
@@ -83,6 +84,7 @@ where
             qp_number: transport.qp_number(),
             transport,
             lane,
+            claim: Some(cq),
             queue: Queue::new(claim, in_capsule),
             role: Role::Fresh,
             port,
@@ -136,14 +138,21 @@ where
         })?;
         let qp_caps =
             QpCaps { send_wr_max: send_wr_max(depth), recv_wr_max: depth, recv_sge_max: 2 };
-        if qp_caps.send_wr_max > device.attr().max_qp_wr || !self.lanes[lane].lane.claim(qp_caps) {
-            self.drop_lane_if_unused(lane);
-            return Err(format!("no room on {} for another queue pair", device.name()));
-        }
+        let too_large = || format!("{} has no queue pairs of that size", device.name());
+        let fits = qp_caps.send_wr_max <= device.attr().max_qp_wr;
+        let claim = fits.then(|| self.claim(lane, qp_caps)).ok_or_else(too_large);
+        let full = |error| format!("no room on {} for another queue pair: {error}", device.name());
+        let cq = match claim.and_then(|claim| claim.map_err(full)) {
+            Ok(cq) => cq,
+            Err(reason) => {
+                self.drop_lane_if_unused(lane);
+                return Err(reason);
+            }
+        };
         match self.take_queue_memory(lane, depth, in_capsule) {
-            Ok(memory) => Ok(Room { lane, qp_caps, memory }),
+            Ok(memory) => Ok(Room { lane, cq, qp_caps, memory }),
             Err(error) => {
-                self.lanes[lane].lane.unclaim(qp_caps);
+                self.lanes[lane].lane.unclaim(cq, qp_caps);
                 self.drop_lane_if_unused(lane);
                 Err(format!("no memory for another queue: {error}; raise LimitMEMLOCK"))
             }
@@ -193,6 +202,7 @@ fn read_depth(host: u8, device: u32) -> u32 {
 /// A place for a queue, taken.
 struct Room {
     lane: usize,
+    cq: CqIndex,
     qp_caps: QpCaps,
     memory: QueueMemory,
 }
@@ -200,8 +210,8 @@ struct Room {
 impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
     /// Gives a place back that no connection was made for.
     fn give_back(&mut self, room: Room) {
-        let Room { lane, qp_caps, memory } = room;
-        self.lanes[lane].lane.unclaim(qp_caps);
+        let Room { lane, cq, qp_caps, memory } = room;
+        self.lanes[lane].lane.unclaim(cq, qp_caps);
         drop(memory);
         self.drop_lane_if_unused(lane);
     }
@@ -426,7 +436,6 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
         }
         let lane = &mut self.lanes[conn.lane];
         lane.connections -= 1;
-        lane.lane.unclaim(conn.transport.qp_caps());
         let index = conn.lane;
         drop(conn);
         self.trim_queue_pools(index);
@@ -437,6 +446,12 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
     pub(crate) fn reaped(&mut self, outcome: Outcome) {
         let (Outcome::QpDestroyed { token, .. } | Outcome::IdDestroyed { token }) = &outcome;
         let Some(c) = self.find(Name::from(*token)) else { return };
+        if let Outcome::QpDestroyed { proof: Ok(_), .. } = &outcome {
+            let conn = &mut self.conns[c];
+            let caps = conn.transport.qp_caps();
+            let left = conn.claim.take().map(|claim| (claim, caps));
+            self.lanes[conn.lane].left.extend(left);
+        }
         self.drive(c, |transport, now, retired| transport.handle_outcome(now, outcome, retired));
     }
 

@@ -9,6 +9,7 @@ use slab::Slab;
 use transport::connection::Connection;
 use transport::device::{QpCaps, Stack};
 use transport::drain::State;
+use transport::lane::CqIndex;
 use transport::pool::{Buf, RecvBuf};
 
 use crate::admission::Ticket;
@@ -49,6 +50,9 @@ pub(crate) struct Conn<S: Stack> {
     pub(crate) generation: u32,
     pub(crate) transport: Connection<S>,
     pub(crate) lane: usize,
+    /// Where its completions have room, until its queue pair is gone. One that could not be
+    /// destroyed keeps it.
+    pub(crate) claim: Option<CqIndex>,
     pub(crate) queue: Queue,
     pub(crate) role: Role,
     pub(crate) port: u16,

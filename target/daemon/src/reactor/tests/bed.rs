@@ -15,7 +15,7 @@ use nvme::{
     Port, PortId, SubNqn, Subsystem, TransportAddress, TransportKind,
 };
 use sim::behaviour::Behaviour;
-use sim::{Fabric, Host, Node, Oracle, Question, Reaping, SimStack};
+use sim::{Call, Fabric, Host, Node, Oracle, Question, Reaping, SimStack};
 use transport::reaper::{Job, Reply};
 use transport::time::Now;
 
@@ -34,12 +34,13 @@ pub(super) const DISKS: u32 = 2;
 /// Rounds of one [`Bed::turn`]: more is a reactor that never comes to rest.
 const ROUNDS_MAX: usize = 10_000;
 
-/// Nothing fails, and everything happens at once.
-struct Calm;
+/// Everything happens at once, and nothing fails but this call.
+struct Calm(Arc<Mutex<Option<Call>>>);
 
 impl Oracle for Calm {
-    fn choose(&mut self, _question: Question, _options: usize) -> usize {
-        0
+    fn choose(&mut self, question: Question, _options: usize) -> usize {
+        let failing = *self.0.lock().unwrap();
+        usize::from(failing.is_some_and(|call| question == Question::Fault(call)))
     }
 }
 
@@ -149,6 +150,8 @@ pub(super) struct Bed {
     pub(super) reactor: Reactor<SimStack, Disks>,
     pub(super) fabric: Fabric,
     pub(super) node: Node,
+    /// The call that fails now.
+    pub(super) failing: Arc<Mutex<Option<Call>>>,
     pub(super) disks: Rc<RefCell<DiskState>>,
     acceptor: Acceptor<SimStack>,
     jobs: Jobs,
@@ -165,7 +168,8 @@ pub(super) fn address(device: usize) -> SocketAddr {
 
 impl Bed {
     pub(super) fn new(plan: &Plan) -> Self {
-        let fabric = Fabric::new(Box::new(Calm));
+        let failing = Arc::default();
+        let fabric = Fabric::new(Box::new(Calm(Arc::clone(&failing))));
         let node = fabric.add_node("target");
         for (index, row) in plan.devices.iter().enumerate() {
             fabric.add_device(node, row, address(index).ip());
@@ -206,6 +210,7 @@ impl Bed {
             reactor,
             fabric,
             node,
+            failing,
             disks,
             acceptor,
             jobs,

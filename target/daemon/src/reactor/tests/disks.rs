@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use transport::drain::State;
+
 use crate::reactor::tests::bed::{Bed, Plan, SUBNQN};
 use crate::reactor::tests::host::HostQueue;
 
@@ -68,4 +70,25 @@ fn disks_take_turns_when_the_engine_has_room_again() {
         bed.answer_disks();
     }
     assert_eq!(queue.responses().iter().filter(|r| r.status == 0).count(), 16);
+}
+
+#[test]
+fn connections_that_only_a_disk_keeps_do_not_keep_others_out() {
+    let mut bed = Bed::new(&Plan { admission: (1000, 4), ..Plan::default() });
+    let host = bed.host(1);
+    let (_admin, cntlid) = HostQueue::admin(&mut bed, &host, SUBNQN);
+    for qid in 1..=70 {
+        let mut queue = HostQueue::io_queue(&mut bed, &host, cntlid, qid);
+        let sqe = queue.io(READ, 1, 8);
+        queue.send(&mut bed, &sqe);
+        let c = bed.youngest();
+        queue.peer.disconnect();
+        bed.run(Duration::from_secs(20));
+        assert_eq!(bed.reactor.conns[c].transport.state(), State::Reclaiming);
+    }
+    let cqs = bed.reactor.lanes[0].lane.cqs().count();
+    assert_eq!(cqs, 1, "queue pairs that are gone hold completion entries");
+    bed.answer_disks();
+    bed.run(Duration::from_secs(1));
+    assert_eq!(bed.reactor.conns.len(), 1);
 }

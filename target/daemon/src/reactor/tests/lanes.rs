@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use sim::Call;
+use transport::cause::Cause;
 use transport::device::{Wc, WcStatus};
 use transport::wr::{IdKind, WrId, WrKind};
 
-use crate::reactor::tests::bed::{Bed, Plan};
+use crate::reactor::tests::bed::{Bed, Plan, SUBNQN};
 use crate::reactor::tests::host::HostQueue;
 
 #[test]
@@ -71,4 +73,39 @@ fn the_largest_queue_fits_a_lane_of_its_own() {
     let host = bed.host(1);
     let queue = HostQueue::dial(&mut bed, &host, 0, 1, 1024);
     assert!(queue.is_connected());
+}
+
+#[test]
+fn a_lane_takes_in_more_queues_than_one_completion_queue_has_room_for() {
+    let mut bed = Bed::new(&Plan::default());
+    let host = bed.host(1);
+    let (_admin, cntlid) = HostQueue::admin(&mut bed, &host, SUBNQN);
+    let mut queues: Vec<_> =
+        (1..=80).map(|qid| HostQueue::io_queue(&mut bed, &host, cntlid, qid)).collect();
+    assert_eq!(bed.reactor.lanes[0].lane.cqs().count(), 2);
+    for queue in &mut queues {
+        let sqe = queue.io(0x02, 1, 8);
+        queue.send(&mut bed, &sqe);
+    }
+    bed.answer_disks();
+    assert!(queues.iter().all(|queue| queue.responses().len() == 1));
+}
+
+#[test]
+fn a_completion_queue_that_wakes_nobody_serves_nobody() {
+    let mut bed = Bed::new(&Plan::default());
+    let host = bed.host(1);
+    let queue = HostQueue::dial(&mut bed, &host, 0, 0, 32);
+    *bed.failing.lock().unwrap() = Some(Call::Arm);
+    bed.reactor.lanes[0].armed = false;
+    bed.turn();
+    assert!(bed.reactor.lanes[0].silent);
+    bed.run(Duration::from_secs(5));
+    let ends = bed.reactor.shared.drains.recent();
+    assert_eq!(ends[0].report.causes.first(), Some(Cause::CompletionQueueError));
+    assert!(bed.reactor.lanes.is_empty());
+    // The next one finds a lane that works.
+    *bed.failing.lock().unwrap() = None;
+    let next = HostQueue::dial(&mut bed, &host, 0, 0, 32);
+    assert!(next.is_connected() && !queue.is_connected());
 }
