@@ -297,8 +297,8 @@ impl<S: Stack> Acceptor<S> {
             self.refuse(request, CmReject::NoResources);
             return;
         };
-        let Some(ticket) = self.parts.admission.admit() else {
-            tracing::warn!(%peer, "refused: the limit of connections is reached");
+        let Some(ticket) = self.parts.admission.admit(peer.ip()) else {
+            tracing::warn!(%peer, "refused: the limit of connections is reached, or this peer has too many that wait");
             self.refuse(request, CmReject::NoResources);
             return;
         };

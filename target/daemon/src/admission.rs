@@ -1,7 +1,11 @@
 //! Who may come in: connections, those that are closing included, counted against a bound.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::limits::{FRESH_PER_PEER_MIN, FRESH_PER_PEER_PART};
 
 /// Counts the connections of every reactor.
 #[derive(Debug)]
@@ -12,6 +16,9 @@ pub struct Admission {
     closing: AtomicU32,
     reactors: Vec<AtomicU32>,
     turn: AtomicU32,
+    fresh_max: u32,
+    /// Connections that have not sent their Connect command, by address.
+    fresh: Mutex<HashMap<IpAddr, u32>>,
 }
 
 impl Admission {
@@ -25,16 +32,48 @@ impl Admission {
             closing: AtomicU32::new(0),
             reactors: (0..reactors).map(|_| AtomicU32::new(0)).collect(),
             turn: AtomicU32::new(0),
+            fresh_max: FRESH_PER_PEER_MIN.max(connections_max / FRESH_PER_PEER_PART),
+            fresh: Mutex::default(),
         })
     }
 
-    /// Lets one in, on the reactor with the fewest; `None` when the house is full.
+    fn fresh(&self) -> MutexGuard<'_, HashMap<IpAddr, u32>> {
+        self.fresh.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a connection of `peer` that is to send its Connect command.
+    fn begin(&self, peer: IpAddr) -> bool {
+        let mut fresh = self.fresh();
+        let count = fresh.get(&peer).copied().unwrap_or(0);
+        let fits = count < self.fresh_max;
+        if fits {
+            fresh.insert(peer, count + 1);
+        }
+        fits
+    }
+
+    fn begun(&self, peer: IpAddr) {
+        let mut fresh = self.fresh();
+        if let Some(count) = fresh.get_mut(&peer) {
+            *count -= 1;
+            if *count == 0 {
+                fresh.remove(&peer);
+            }
+        }
+    }
+
+    /// Lets one of `peer` in, on the reactor with the fewest; `None` when the house is full, or has
+    /// too many of that address that are not connected yet.
     #[must_use]
-    pub fn admit(self: &Arc<Self>) -> Option<Ticket> {
+    pub fn admit(self: &Arc<Self>, peer: IpAddr) -> Option<Ticket> {
         if self.closing.load(Ordering::Relaxed) >= self.closing_max {
             return None;
         }
         if self.connections.fetch_add(1, Ordering::Relaxed) >= self.connections_max {
+            self.connections.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        if !self.begin(peer) {
             self.connections.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
@@ -44,7 +83,7 @@ impl Admission {
             .map(|i| (first + i) % count)
             .min_by_key(|i| self.reactors[*i].load(Ordering::Relaxed))?;
         self.reactors[reactor].fetch_add(1, Ordering::Relaxed);
-        Some(Ticket { admission: Arc::clone(self), reactor, closing: false })
+        Some(Ticket { admission: Arc::clone(self), reactor, fresh: Some(peer), closing: false })
     }
 }
 
@@ -53,10 +92,19 @@ impl Admission {
 pub struct Ticket {
     admission: Arc<Admission>,
     reactor: usize,
+    /// Whose it is, until it is connected.
+    fresh: Option<IpAddr>,
     closing: bool,
 }
 
 impl Ticket {
+    /// The queue has its controller.
+    pub fn set_connected(&mut self) {
+        if let Some(peer) = self.fresh.take() {
+            self.admission.begun(peer);
+        }
+    }
+
     /// The reactor it was let in for.
     #[must_use]
     pub fn reactor(&self) -> usize {
@@ -83,6 +131,7 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
+        self.set_connected();
         if self.closing {
             self.admission.closing.fetch_sub(1, Ordering::Relaxed);
         }
@@ -98,16 +147,34 @@ mod tests {
     #[test]
     fn connections_spread_and_are_bounded_until_they_are_gone() {
         let admission = Admission::new(2, 4, 2);
-        let mut tickets: Vec<_> = (0..4).map(|_| admission.admit().unwrap()).collect();
+        let peer = IpAddr::from([10, 0, 0, 1]);
+        let mut tickets: Vec<_> = (0..4).map(|_| admission.admit(peer).unwrap()).collect();
         assert_eq!(tickets.iter().filter(|t| t.reactor() == 0).count(), 2);
-        assert!(admission.admit().is_none());
+        assert!(admission.admit(peer).is_none());
         tickets.pop();
         tickets[0].set_closing();
-        tickets.push(admission.admit().unwrap());
+        tickets.push(admission.admit(peer).unwrap());
         tickets.pop();
         tickets[1].set_closing();
-        assert!(admission.admit().is_none(), "two are closing");
+        assert!(admission.admit(peer).is_none(), "two are closing");
         tickets.clear();
-        assert!(admission.admit().is_some());
+        assert!(admission.admit(peer).is_some());
+    }
+
+    #[test]
+    fn one_address_can_not_take_every_place_without_connecting() {
+        let admission = Admission::new(1, 2000, 10);
+        let (hog, host) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
+        let mut tickets: Vec<_> = std::iter::from_fn(|| admission.admit(hog)).collect();
+        assert_eq!(tickets.len(), 500);
+        assert!(admission.admit(host).is_some());
+        // One that is connected, and one that is gone, make room.
+        tickets[0].set_connected();
+        tickets.pop();
+        let next = [(); 3].map(|()| admission.admit(hog));
+        assert_eq!(next.iter().flatten().count(), 2);
+        drop(next);
+        tickets.clear();
+        assert!(admission.fresh().is_empty());
     }
 }

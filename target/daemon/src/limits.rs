@@ -38,6 +38,14 @@ pub const QUEUE_POOL_BYTES: usize = 16 << 20;
 /// RDMA READs that one connection has outstanding, whatever the device could do.
 pub const READ_DEPTH_MAX: u32 = 16;
 
+/// Queues of one peer address that have not sent their Connect command yet, at least: one controller
+/// has that many, and a host makes all its queue pairs before it connects the first queue.
+pub const FRESH_PER_PEER_MIN: u32 = 256 // I/O queues of one controller, the largest limit
+    + 1; // its admin queue
+
+/// The same as a part (1/n) of all connections, where that is more.
+pub const FRESH_PER_PEER_PART: u32 = 4;
+
 /// How long a host may leave responses that it has no receive for, or RDMA READs, unanswered: they
 /// hold memory. What is overdue is found between one and two of these later.
 pub const PEER_TIMEOUT: Duration = Duration::from_secs(60);

@@ -50,6 +50,7 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
             Ok(slot) => {
                 let conn = &mut self.conns[c];
                 conn.role = Role::Admin(slot);
+                conn.ticket.set_connected();
                 tracing::info!(
                     host = %request.hostnqn,
                     subsystem = %request.subnqn,
@@ -168,6 +169,7 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
                 if let Some(connect) = &mut conn.connect {
                     connect.cntlid = Some(grant.cntlid);
                 }
+                conn.ticket.set_connected();
                 conn.queue.connect_io(permit, *grant)
             }
             Err(error) => {
