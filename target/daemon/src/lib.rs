@@ -10,6 +10,7 @@ pub mod control;
 pub mod disk_buf;
 pub mod drains;
 pub mod export;
+pub mod hosts;
 pub mod inspect;
 pub mod limits;
 pub mod log;

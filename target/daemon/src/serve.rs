@@ -23,6 +23,7 @@ use crate::clock::{Clock, MonotonicClock};
 use crate::control;
 use crate::disk_buf::DiskBuf;
 use crate::export;
+use crate::hosts::Hosts;
 use crate::inspect::{self, Inspector};
 use crate::limits::{REACTOR_START_TIMEOUT, SHUTDOWN_TIMEOUT};
 use crate::mailbox::Sender;
@@ -139,6 +140,7 @@ impl Parts {
             .collect::<Result<Vec<_>, _>>()
             .context("a reactor's mailbox")?;
         shared.set_reactors(inboxes.iter().map(Inbox::sender).collect());
+        shared.set_hosts(Hosts::new(config.limits.hosts, config.limits.controllers));
         let waiting = ListenerState::Waiting("not tried yet".to_owned());
         let states = Arc::new(Mutex::new(vec![waiting; config.listeners.len()]));
         Ok(Self { shared, reapers, states, inboxes })

@@ -9,6 +9,7 @@ use transport::device::Stack;
 use transport::reaper::{Job, Reply};
 
 use crate::drains::Drains;
+use crate::hosts::Hosts;
 use crate::mailbox::Sender;
 use crate::orphans::Orphans;
 use crate::reactor::message::Message;
@@ -56,6 +57,7 @@ pub struct Shared<S: Stack> {
     pub drains: Drains,
     registry: Mutex<Registry>,
     reactors: OnceLock<Vec<Sender<Message<S>>>>,
+    hosts: OnceLock<Arc<Hosts>>,
 }
 
 impl<S: Stack> Shared<S> {
@@ -78,7 +80,18 @@ impl<S: Stack> Shared<S> {
             drains: Drains::default(),
             registry: Mutex::new(Registry::default()),
             reactors: OnceLock::new(),
+            hosts: OnceLock::new(),
         }
+    }
+
+    /// Bounds hosts and controllers. Once, before the reactors run.
+    pub fn set_hosts(&self, hosts: Arc<Hosts>) {
+        drop(self.hosts.set(hosts));
+    }
+
+    /// The hosts that have controllers; without a bound if none was set.
+    pub fn hosts(&self) -> &Arc<Hosts> {
+        self.hosts.get_or_init(|| Hosts::new(u32::MAX, u32::MAX))
     }
 
     /// Says where the reactors read. Once.

@@ -10,6 +10,7 @@ use transport::device::Stack;
 
 use crate::disk_buf::DiskBuf;
 use crate::drains::Connected;
+use crate::hosts::Place;
 use crate::reactor::Reactor;
 use crate::reactor::message::Message;
 use crate::reactor::queue::Role;
@@ -33,6 +34,8 @@ pub(crate) struct ControllerEntry {
     pub(crate) armed: Armed,
     /// What its shutdown still has to flush.
     pub(crate) flushes: Flushes,
+    /// Its place among the controllers of all hosts.
+    _place: Place,
 }
 
 impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
@@ -85,6 +88,7 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
         c: usize,
         request: &ConnectRequest,
     ) -> Result<usize, ConnectError> {
+        let place = self.shared.hosts().enter(&request.hostnqn).ok_or(ConnectError::busy())?;
         let generation = self.next_generation();
         let entry = self.controllers.vacant_entry();
         let slot = entry.key();
@@ -117,6 +121,7 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
                     io: Vec::new(),
                     armed: Armed::default(),
                     flushes: Flushes::default(),
+                    _place: place,
                 });
                 Ok(slot)
             }

@@ -1,5 +1,6 @@
 //! A whole reactor against hosts, disks and devices that behave badly.
 
+mod admission;
 mod bed;
 mod disks;
 mod host;
