@@ -3,7 +3,7 @@
 //! This module holds text only. Every entry says what went wrong elsewhere, where that can be read
 //! (`SPDK #n` is an issue of spdk/spdk, other projects by name), and the type, line or test of ours
 //! that stands against it. The links break the documentation's build when what they name goes away;
-//! names of tests, lab scenarios and files are checked by `tests/evidence.rs`.
+//! names of tests, lab scenarios and files are checked by `transport/tests/evidence.rs`.
 //!
 //! # Work requests that never come back
 //!
