@@ -53,14 +53,27 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E>
 where
     <S::Device as Device<S>>::Mr: 'static,
 {
+    /// The lane that connections on `device` share, if there is one.
+    fn shared_lane(&self, device: &S::Device) -> Option<usize> {
+        let shared = |l: &LaneEntry<S>| !l.private && !l.silent && !l.leaving;
+        let instance = device.instance();
+        let found = |l: &LaneEntry<S>| shared(l) && l.lane.device().instance() == instance;
+        self.lanes.iter().find(|(_, l)| found(l)).map(|(index, _)| index)
+    }
+
+    /// Sets up the lane that connections on `device` share, where there is none yet. Says whether
+    /// it did that: registering the pool takes as long as the kernel takes to pin it.
+    pub(crate) fn open_shared_lane(&mut self, device: &S::Device) -> bool {
+        !transport::caps::lookup(device.key()).private_lane()
+            && self.shared_lane(device).is_none()
+            && self.lane_for(device).is_ok()
+    }
+
     /// The lane for a connection on `device`. The first one registers its pools on this thread:
     /// pinning takes about a second for each 4 GiB, and this reactor's other connections, those
     /// of other devices, wait for it.
     pub(crate) fn lane_for(&mut self, device: &S::Device) -> Result<usize, DeviceError> {
-        let found = self.lanes.iter().find(|(_, l)| {
-            !l.private && !l.silent && !l.leaving && l.lane.device().instance() == device.instance()
-        });
-        if let Some((index, _)) = found {
+        if let Some(index) = self.shared_lane(device) {
             return Ok(index);
         }
         let settings = &self.shared.settings;

@@ -41,7 +41,7 @@ use crate::mailbox::Mailbox;
 use crate::reactor::admin::ControllerEntry;
 use crate::reactor::disks::{DiskQueues, HeldUp};
 use crate::reactor::lanes::LaneEntry;
-use crate::reactor::message::Message;
+use crate::reactor::message::{Incoming, Message};
 use crate::reactor::platform::{Source, Watch};
 use crate::reactor::queue::Conn;
 use crate::reactor::timers::{Target, Timers};
@@ -82,6 +82,8 @@ pub struct Reactor<S: Stack, E: Engine<DiskBuf>> {
     pub(crate) held_up: VecDeque<HeldUp>,
     /// Disk operations of every disk.
     pub(crate) disk_queues: DiskQueues,
+    /// Connection requests that the next tick takes in.
+    pub(crate) arrivals: VecDeque<Incoming<S>>,
     pub(crate) stopping: bool,
     generation: u32,
     // Kept to be used again: a tick allocates nothing.
@@ -118,6 +120,7 @@ where
             touched: Vec::with_capacity(WC_BATCH),
             held_up: VecDeque::new(),
             disk_queues,
+            arrivals: VecDeque::new(),
             stopping: false,
             generation: 0,
             retired: Vec::with_capacity(2 * WC_BATCH),
@@ -142,7 +145,8 @@ where
     /// Does all that can be done now, in a fixed order; says whether there was anything.
     pub fn tick(&mut self, now: Duration) -> bool {
         self.now = now;
-        let mut worked = self.read_messages();
+        let mut worked = self.take_arrivals();
+        worked |= self.read_messages();
         worked |= self.poll_lanes();
         worked |= self.poll_disks();
         worked |= self.look_at_timers();
@@ -159,7 +163,7 @@ where
 
     /// Whether a tick would find something, as far as that can be told without system calls.
     pub fn has_ready(&self) -> bool {
-        !self.mailbox.is_empty() || self.disks.has_ready()
+        !self.mailbox.is_empty() || !self.arrivals.is_empty() || self.disks.has_ready()
     }
 
     /// When the next tick is due at the latest.
@@ -170,6 +174,25 @@ where
     /// It was told to stop, and nothing is left.
     pub fn is_finished(&self) -> bool {
         self.stopping && self.conns.is_empty()
+    }
+
+    /// A connection request is taken in now, or by the next tick where its lane is made first: that
+    /// may take longer than an accept may take, whose time begins after it.
+    fn arrive(&mut self, incoming: Incoming<S>) {
+        if !self.stopping && self.open_shared_lane(&incoming.device) {
+            self.arrivals.push_back(incoming);
+        } else {
+            self.connect(incoming);
+        }
+    }
+
+    fn take_arrivals(&mut self) -> bool {
+        let arrivals = std::mem::take(&mut self.arrivals);
+        let worked = !arrivals.is_empty();
+        for incoming in arrivals {
+            self.connect(incoming);
+        }
+        worked
     }
 
     fn read_messages(&mut self) -> bool {
@@ -184,7 +207,7 @@ where
 
     fn handle(&mut self, message: Message<S>) {
         match message {
-            Message::Connect(incoming) => self.connect(*incoming),
+            Message::Connect(incoming) => self.arrive(*incoming),
             Message::Reaped(outcome) => self.reaped(outcome),
             Message::QueuePairError(name) => self.close_named(name, Cause::QueuePairError),
             Message::FirstMessage(name) => self.first_message(name),
