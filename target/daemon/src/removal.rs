@@ -8,10 +8,14 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
+use std::mem::MaybeUninit;
 use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use rustix::fs::inotify;
 
 use crate::limits::{REMOVAL_LOOK, REMOVAL_LOOK_LAST, REMOVAL_RELEASED_GRACE, SHUTDOWN_TIMEOUT};
 
@@ -25,18 +29,56 @@ impl Hint {
         // The watch has ended: the daemon is on its way out.
         let _ = self.0.send(());
     }
+
+    /// Gives a hint whenever a verbs node goes, from a thread of its own: a driver that was loaded
+    /// before `ib_uverbs` (siw of Linux 6.1) is taken from the verbs first, and the connection
+    /// manager is told nothing as long as a descriptor is open.
+    ///
+    /// # Errors
+    /// There is no `/dev/infiniband`, or the system has no descriptor or thread left.
+    pub fn watch_nodes(&self) -> io::Result<()> {
+        let hint = self.clone();
+        let nodes = inotify::init(inotify::CreateFlags::CLOEXEC)?;
+        inotify::add_watch(&nodes, NODES, inotify::WatchFlags::DELETE)?;
+        let body = move || {
+            let mut bytes = [MaybeUninit::uninit(); 1024];
+            let mut events = inotify::Reader::new(&nodes, &mut bytes);
+            loop {
+                match events.next() {
+                    Ok(event) => {
+                        let name = event.file_name().map(|name| name.to_string_lossy());
+                        if name.is_some_and(|name| name.starts_with(NODE)) {
+                            hint.give();
+                        }
+                    }
+                    Err(rustix::io::Errno::INTR) => {}
+                    Err(error) => {
+                        tracing::warn!(%error, "verbs nodes are no longer watched");
+                        return;
+                    }
+                }
+            }
+        };
+        thread::Builder::new().name("nodes".to_owned()).spawn(body).map(drop)
+    }
 }
 
+/// Where the verbs nodes are.
+const NODES: &str = "/dev/infiniband";
+
+/// How their names begin.
+const NODE: &str = "uverbs";
+
 /// Starts a thread that sleeps until there is a hint, then looks whether the kernel waits for this
-/// process. If it still does when `in_use` says that nothing of ours is left, or can't be expected
-/// to go any more, the thread calls `give_up` with the names of the devices and ends.
+/// process. If it still does when `in_use` says that nothing of a device that is known to go is left,
+/// or can't be expected to go any more, the thread calls `give_up` with the names and ends.
 ///
 /// # Errors
 /// The system has no thread left.
 pub fn watch(
     in_use: impl Fn() -> bool + Send + 'static,
     give_up: impl FnOnce(String) + Send + 'static,
-) -> std::io::Result<Hint> {
+) -> io::Result<Hint> {
     let (hint, hints) = mpsc::channel();
     let body = move || {
         let waited_for = || waited_for(Path::new("/"));
@@ -75,7 +117,9 @@ fn follow(
             tracing::warn!(?devices, "the kernel takes the device away and waits for this process");
             told.clone_from(&devices);
         }
-        if !in_use() && !devices.is_empty() {
+        if in_use() || devices.is_empty() {
+            released = None;
+        } else {
             released.get_or_insert_with(Instant::now);
         }
         let after = |since: Instant, limit: Duration| since.elapsed() >= limit;
@@ -111,8 +155,8 @@ fn holds_stale_node(root: &Path) -> bool {
     let fds = root.join("proc/self/fd");
     let open = names(&fds).filter_map(|fd| fs::read_link(fds.join(fd)).ok());
     let mut nodes = open.filter_map(|target| {
-        let name = target.strip_prefix("/dev/infiniband").ok()?.to_str()?.to_owned();
-        name.starts_with("uverbs").then_some(name)
+        let name = target.strip_prefix(NODES).ok()?.to_str()?.to_owned();
+        name.starts_with(NODE).then_some(name)
     });
     nodes.any(|name| {
         // A name may be used again while the old node is still open.

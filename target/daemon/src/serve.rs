@@ -273,10 +273,17 @@ fn start_acceptor(
         states.fill(ListenerState::Waiting("rdma.mode is \"off\"".to_owned()));
         return Ok(None);
     }
-    let open: OpenStack<Verbs> = Box::new(|| Verbs::open().map_err(|error| error.to_string()));
+    let nodes = removals.clone();
+    let open: OpenStack<Verbs> = Box::new(move || {
+        let stack = Verbs::open().map_err(|error| error.to_string())?;
+        if let Err(error) = nodes.watch_nodes() {
+            tracing::warn!(%error, "verbs nodes are not watched");
+        }
+        Ok(stack)
+    });
     if config.rdma.mode == RdmaMode::On {
         // The administrator wants a start without RDMA to fail, not to wait.
-        drop(open().map_err(anyhow::Error::msg).context("rdma.mode is \"on\"")?);
+        drop(Verbs::open().context("rdma.mode is \"on\"")?);
     }
     let specs = config.listeners.iter().enumerate().map(|(i, listener)| ListenerSpec {
         port: export::port_id(i).0,
