@@ -11,7 +11,7 @@ allow_reconnects
 allow_warning '(I/O error, dev|Buffer I/O error on dev|lost async page write)'
 allow_warning 'nvme nvme[0-9]+: I/O .*QID [0-9]+ timeout'
 # The target does not say that it is shut down as long as a disk has not answered.
-allow_warning 'nvme nvme[0-9]+: Device not ready; aborting shutdown'
+allow_warning 'nvme nvme[0-9]+: Device (not ready; aborting|shutdown incomplete; abort) shutdown'
 freezer "$(scratch 0)"
 sluice_export 'ram = "16 MiB"' "device = \"$FREEZER\""
 sluice_warm_up
