@@ -19,9 +19,9 @@ pub struct Fault {
     pub find: String,
     /// What stands there instead.
     pub replace: String,
-    /// The compiler itself is to refuse it: the wrong order is unwritable.
+    /// The wrong order is unwritable: the compiler itself is to refuse it, with this code.
     #[serde(default)]
-    pub unwritable: bool,
+    pub unwritable: Option<String>,
 }
 
 #[derive(Deserialize)]

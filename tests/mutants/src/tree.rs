@@ -10,7 +10,6 @@ use crate::fault::Fault;
 
 /// A copy of every file that git knows, as it is in the checkout now.
 pub struct Tree {
-    checkout: PathBuf,
     /// The copy's root.
     pub root: PathBuf,
 }
@@ -24,27 +23,16 @@ impl Tree {
     pub fn copy(checkout: &Path, root: &Path) -> Result<Self> {
         let listed = Command::new("git").arg("ls-files").current_dir(checkout).output()?;
         ensure!(listed.status.success(), "git ls-files failed: is this a git checkout?");
-        let tree = Self { checkout: checkout.to_owned(), root: root.to_owned() };
         for file in String::from_utf8(listed.stdout)?.lines() {
             if checkout.join(file).is_file() {
-                tree.restore(file)?;
+                copy(&checkout.join(file), &root.join(file))?;
             }
         }
-        Ok(tree)
+        Ok(Self { root: root.to_owned() })
     }
 
-    fn restore(&self, file: &str) -> Result<()> {
-        let text = fs::read(self.checkout.join(file)).with_context(|| file.to_owned())?;
-        let copy = self.root.join(file);
-        if fs::read(&copy).is_ok_and(|there| there == text) {
-            return Ok(());
-        }
-        let folder = copy.parent().context("every file is in a folder")?;
-        fs::create_dir_all(folder)?;
-        fs::write(&copy, text).with_context(|| copy.display().to_string())
-    }
-
-    /// Runs `checks` with the fault in place, and takes it out again.
+    /// Runs `checks` with the fault in place, and takes it out again. The checkout is not looked at
+    /// any more: whoever works in it meanwhile disturbs nothing.
     ///
     /// # Errors
     /// The fault does not fit its file, a file can't be written, or `checks` failed.
@@ -53,7 +41,17 @@ impl Tree {
         let text = fs::read_to_string(&path).with_context(|| fault.file.clone())?;
         fs::write(&path, fault.apply(&text)?)?;
         let outcome = checks();
-        self.restore(&fault.file)?;
+        fs::write(&path, text)?;
         outcome
     }
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let text = fs::read(from).with_context(|| from.display().to_string())?;
+    if fs::read(to).is_ok_and(|there| there == text) {
+        return Ok(());
+    }
+    let folder = to.parent().context("every file is in a folder")?;
+    fs::create_dir_all(folder)?;
+    fs::write(to, text).with_context(|| to.display().to_string())
 }
