@@ -5,6 +5,7 @@ use transport::cause::Cause;
 use transport::connection::Connection;
 use transport::device::{AsyncEvent, CmEvent, Token};
 use transport::drain::State;
+use transport::time::Now;
 
 use crate::player::Player;
 use crate::stage::TARGET;
@@ -31,6 +32,8 @@ pub(crate) enum Action {
     Kick,
     /// The state's deadline is met.
     Deadline,
+    /// The next poll of a wait for shared receives is due.
+    QuietPoll,
     /// An event comes that nothing announced.
     Inject(Injection),
     /// The peer sends a command.
@@ -53,6 +56,7 @@ impl std::fmt::Display for Action {
             Self::Errand(place) => write!(f, "reaper {place} is done"),
             Self::Kick => f.write_str("time passes: the move to ERR is due again"),
             Self::Deadline => f.write_str("time passes: the deadline is met"),
+            Self::QuietPoll => f.write_str("time passes: the next poll is due"),
             Self::Inject(injection) => write!(f, "out of nothing: {injection:?}"),
             Self::Message => f.write_str("the peer sends a command"),
             Self::PeerDisconnects => f.write_str("the peer disconnects"),
@@ -60,6 +64,9 @@ impl std::fmt::Display for Action {
         }
     }
 }
+
+/// Polls for shared receives that are told apart: the most hesitant row waits for two.
+pub(crate) const QUIET_POLLS: u8 = 2;
 
 const CM_EVENTS: [CmEvent; 8] = [
     CmEvent::Established,
@@ -108,6 +115,9 @@ impl Player<'_> {
         }
         if deadline.is_some() {
             actions.push(Action::Deadline);
+        }
+        if conn.state() == State::SrqWait && self.done.quiet < QUIET_POLLS {
+            actions.push(Action::QuietPoll);
         }
         if conn.state() < State::Destroying {
             self.add_events(&mut actions);
@@ -194,6 +204,11 @@ impl Player<'_> {
                 self.pass_until(1);
             }
             Action::Deadline => self.pass_until(0),
+            Action::QuietPoll => {
+                self.done.quiet += 1;
+                let at = self.conn.as_ref().and_then(Connection::timeout);
+                self.pass(at);
+            }
             Action::Inject(injection) => {
                 self.choices().spend();
                 self.stage.fabric.inject(*injection);
@@ -219,6 +234,10 @@ impl Player<'_> {
     /// Time passes to one of the drain's deadlines; the reactor polls, then looks at its timers.
     fn pass_until(&mut self, which: usize) {
         let at = self.conn.as_ref().and_then(|conn| conn.deadlines()[which]);
+        self.pass(at);
+    }
+
+    fn pass(&mut self, at: Option<Now>) {
         let Some(at) = at else { return };
         self.stage.fabric.set_now(at);
         self.poll();

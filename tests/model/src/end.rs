@@ -3,7 +3,7 @@
 use transport::cause::Cause;
 use transport::connection::Connection;
 use transport::drain::State;
-use transport::limits::CLOSE_TIMEOUT;
+use transport::limits::{CLOSE_TIMEOUT, CLOSE_TIMEOUT_SHARED};
 
 use crate::player::{Errand, Player};
 
@@ -31,11 +31,11 @@ impl Player<'_> {
         if state < State::Destroying {
             self.faults.push(format!("L1: stuck in {state:?}"));
         }
-        let took = self.began.map(|began| self.now().since(began));
         // A reaper that lasted is no part of the way to the destroy.
         let to_destroy = self.conn.as_ref().filter(|_| state >= State::Destroying);
         let to_destroy = to_destroy.and_then(|conn| conn.report(self.now()).to_destroy);
-        if to_destroy.or(took).is_some_and(|took| took > CLOSE_TIMEOUT) && to_destroy.is_some() {
+        let bound = if self.stage.variant.shared { CLOSE_TIMEOUT_SHARED } else { CLOSE_TIMEOUT };
+        if to_destroy.is_some_and(|took| took > bound) {
             self.faults.push(format!("L1: the destroy came {to_destroy:?} after the close"));
         }
         self.reap();

@@ -6,18 +6,21 @@
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use sim::{DiskAccess, DiskTouch, Peer, Reaping, SimStack};
+use sim::{DiskAccess, DiskTouch, Peer, Reaping, SimSrq, SimStack};
 use transport::cause::Cause;
 use transport::connection::Connection;
 use transport::device::{
-    AcceptParams, AsyncEvent, CmId, Device, ListenEvent, Remote, Stack, Token, Wc,
+    AcceptParams, AsyncEvent, CmId, Device, DeviceError, ListenEvent, Remote, Stack, Token, Wc,
+    WcStatus,
 };
 use transport::drain::State;
 use transport::pool::{Buf, RecvBuf};
 use transport::reaper::Job;
+use transport::shared_receives::SharedQueue;
 use transport::time::Now;
-use transport::wr::{Memory, Retired, WrId, WrKind};
+use transport::wr::{IdKind, Memory, Retired, WrId, WrKind};
 
+use crate::actions::QUIET_POLLS;
 use crate::choices::Choices;
 use crate::stage::{QP_CAPS, Stage};
 
@@ -47,11 +50,12 @@ pub(crate) struct Done {
     pub(crate) peer_left: bool,
     pub(crate) messages: u8,
     pub(crate) kicks: u8,
+    pub(crate) quiet: u8,
 }
 
 /// What a run may yet spend, kind by kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Budget([u8; 7]);
+pub struct Budget([u8; 8]);
 
 impl Budget {
     /// At least as much of every kind.
@@ -65,6 +69,7 @@ impl Budget {
 pub struct Player<'a> {
     pub(crate) stage: &'a Stage,
     pub(crate) conn: Option<Connection<SimStack>>,
+    shared: Option<SharedQueue<SimSrq>>,
     device: Option<<SimStack as Stack>::Device>,
     pub(crate) peer: Peer,
     pub(crate) errands: Vec<(Errand, Reaping)>,
@@ -81,6 +86,22 @@ pub struct Player<'a> {
     pub(crate) began: Option<Now>,
     /// What the run's own checks found.
     pub(crate) faults: Vec<String>,
+}
+
+type Connected = (Connection<SimStack>, Option<SharedQueue<SimSrq>>);
+
+/// Makes the connection of a request, and the shared queue where the variant has one.
+fn connect(stage: &Stage, now: Now, id: <SimStack as Stack>::Id) -> Result<Connected, DeviceError> {
+    let lane = stage.lane.borrow();
+    if !stage.variant.shared {
+        let method = stage.variant.method;
+        let made = Connection::create_with(now, &lane, id, TOKEN, 0, QP_CAPS, method);
+        return Ok((made.map_err(|(error, _)| error)?, None));
+    }
+    let shared = lane.shared_queue(0, 4, 1)?;
+    let srq = shared.srq().expect("just made");
+    let made = Connection::create_shared(now, &lane, srq, id, TOKEN, 0, QP_CAPS);
+    Ok((made.map_err(|(error, _)| error)?, Some(shared)))
 }
 
 impl<'a> Player<'a> {
@@ -105,19 +126,13 @@ impl<'a> Player<'a> {
         let device = request.id.device().expect("nothing fails before a run");
         let now = stage.fabric.now();
         let before = stage.lane.borrow().pool().used_bytes();
-        let made = Connection::create_with(
-            now,
-            &stage.lane.borrow(),
-            request.id,
-            TOKEN,
-            0,
-            QP_CAPS,
-            stage.variant.method,
-        );
-        let Ok(conn) = made else { unreachable!("nothing fails before a run") };
+        let Ok((conn, shared)) = connect(stage, now, request.id) else {
+            unreachable!("nothing fails before a run")
+        };
         let mut player = Self {
             stage,
             conn: Some(conn),
+            shared,
             device: Some(device),
             peer,
             errands: Vec::new(),
@@ -135,6 +150,7 @@ impl<'a> Player<'a> {
             player.receive();
         }
         stage.choices.restart(path, stage.bound.adversities);
+        player.flush_shared();
         player.drive(|conn, now, out| {
             conn.flush(now, out);
             if conn.is_posting() {
@@ -181,6 +197,10 @@ impl<'a> Player<'a> {
 
     fn receive(&mut self) {
         let capsule = self.slot();
+        if let Some(shared) = &mut self.shared {
+            let _ = shared.recv(RecvBuf { capsule, data: None });
+            return;
+        }
         if let Some(conn) = &mut self.conn {
             // A connection that stopped posting gives the memory back to its pool at once.
             let lent = capsule.addr().as_ptr().addr();
@@ -233,6 +253,7 @@ impl<'a> Player<'a> {
         conn.settle(now, &mut self.retired);
         self.take_retired();
         let holding = u32::from(self.disk.is_some());
+        self.flush_shared();
         let Some(conn) = &mut self.conn else { return };
         if conn.has_posts() {
             conn.flush(now, &mut self.retired);
@@ -289,12 +310,39 @@ impl<'a> Player<'a> {
     fn finished(&mut self) {
         let state = self.state();
         self.conn = None;
+        let proved = self.shared_queue_goes();
         let held = self.held();
-        if state == State::Dead && held > 0 {
+        if state == State::Dead && proved && held > 0 {
             self.faults.push(format!("S2: {held} bytes are missing in Dead"));
         }
         if self.disk.is_some() && state == State::Dead {
             self.faults.push("S3: Dead with a disk operation out".to_owned());
+        }
+    }
+
+    /// Behind its last queue pair the shared queue goes, and gives back what is left, unless its
+    /// destroy proves nothing.
+    fn shared_queue_goes(&mut self) -> bool {
+        let Some(mut shared) = self.shared.take() else { return true };
+        let Some((srq, epoch)) = shared.take_srq() else { return true };
+        let caps = self.stage.lane.borrow().caps();
+        let now = self.now();
+        let proof = transport::proof::destroy_srq(srq, epoch, caps, &|| now);
+        let proved = proof.is_ok();
+        shared.handle_destroyed(proof, &mut self.retired);
+        self.take_retired();
+        proved
+    }
+
+    /// Posts what is queued for the shared queue; a refusal closes the connection.
+    fn flush_shared(&mut self) {
+        let flushed = self.shared.as_mut().map(|shared| shared.flush(&mut self.retired));
+        if let Some(Err(_)) = flushed {
+            let now = self.now();
+            if let Some(conn) = &mut self.conn {
+                conn.close(now, Cause::PostRefused, &mut self.retired);
+            }
+            self.take_retired();
         }
     }
 
@@ -378,7 +426,16 @@ impl<'a> Player<'a> {
 
     fn complete(&mut self, wc: &Wc) {
         let Some(id) = WrId::from_raw(wc.wr_id) else { return };
-        if let Some(conn) = &mut self.conn {
+        let now = self.now();
+        if let (IdKind::SharedRecv, Some(shared)) = (id.kind, &mut self.shared) {
+            shared.handle_completion(wc, id, &mut self.retired);
+            if let Some(conn) = &mut self.conn {
+                conn.shared_receive(now, &mut self.retired);
+                if wc.status != WcStatus::Success {
+                    conn.close(now, Cause::FlushedByDevice, &mut self.retired);
+                }
+            }
+        } else if let Some(conn) = &mut self.conn {
             conn.handle_completion(wc, id, &mut self.retired);
         }
         self.take_retired();
@@ -437,6 +494,7 @@ impl<'a> Player<'a> {
             conn.fingerprint(&mut hasher);
         }
         (self.seen, self.silent, self.disk.is_some()).hash(&mut hasher);
+        self.shared.as_ref().map(|shared| shared.table().out()).hash(&mut hasher);
         for (errand, _) in &self.errands {
             errand.hash(&mut hasher);
         }
@@ -447,7 +505,7 @@ impl<'a> Player<'a> {
     /// that was reached with less.
     #[must_use]
     pub fn budget(&self) -> Budget {
-        let Done { read, response, closed, peer_left, messages, kicks } = self.done;
+        let Done { read, response, closed, peer_left, messages, kicks, quiet } = self.done;
         let bound = self.stage.bound;
         Budget([
             self.choices().left(),
@@ -457,6 +515,7 @@ impl<'a> Player<'a> {
             u8::from(!peer_left),
             bound.messages - messages,
             bound.kicks - kicks,
+            QUIET_POLLS - quiet,
         ])
     }
 

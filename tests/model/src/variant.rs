@@ -26,6 +26,8 @@ pub struct Variant {
     pub close: Close,
     /// How the drain learns that a queue is empty.
     pub method: Method,
+    /// Its receives are a shared queue's.
+    pub shared: bool,
 }
 
 impl Variant {
@@ -35,7 +37,8 @@ impl Variant {
         let mut all = Vec::new();
         for row in rows::ALL {
             for close in [Close::Abortive, Close::Orderly] {
-                all.push(Self { row, close, method: Method::Accounting });
+                let counted = Self { row, close, method: Method::Accounting, shared: false };
+                all.extend([counted, Self { shared: true, ..counted }]);
                 let key = DeviceKey {
                     driver: row.driver.to_owned(),
                     vendor_id: 0,
@@ -44,7 +47,7 @@ impl Variant {
                 };
                 let caps = caps::lookup(&key);
                 if caps.marker_send || caps.marker_recv {
-                    all.push(Self { row, close, method: Method::Markers });
+                    all.push(Self { method: Method::Markers, ..counted });
                 }
             }
         }
@@ -54,11 +57,13 @@ impl Variant {
     /// Its name without the row's.
     #[must_use]
     pub fn name(&self) -> &'static str {
-        match (self.close, self.method) {
-            (Close::Abortive, Method::Accounting) => "abortive",
-            (Close::Orderly, Method::Accounting) => "orderly",
-            (Close::Abortive, Method::Markers) => "abortive-markers",
-            (Close::Orderly, Method::Markers) => "orderly-markers",
+        match (self.close, self.method, self.shared) {
+            (Close::Abortive, Method::Accounting, false) => "abortive",
+            (Close::Orderly, Method::Accounting, false) => "orderly",
+            (Close::Abortive, Method::Accounting, true) => "abortive-shared",
+            (Close::Orderly, Method::Accounting, true) => "orderly-shared",
+            (Close::Abortive, Method::Markers, _) => "abortive-markers",
+            (Close::Orderly, Method::Markers, _) => "orderly-markers",
         }
     }
 

@@ -40,7 +40,8 @@ fn no_order_of_events_breaks_the_contract_on_the_second_half_of_the_variants() {
 }
 
 fn found(row: &'static Behaviour, bound: Bound) -> Vec<Found> {
-    let variant = Variant { row, close: Close::Abortive, method: Method::Accounting };
+    let variant =
+        Variant { row, close: Close::Abortive, method: Method::Accounting, shared: false };
     search(variant, bound).found
 }
 

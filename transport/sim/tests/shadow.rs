@@ -6,7 +6,9 @@ mod bed;
 
 use bed::{Bed, Plain};
 use sim::{DiskAccess, Rule, rows};
-use transport::device::{CmId, QueuePair, SendOp, WcStatus};
+use transport::device::{
+    CmId, QueuePair, RecvDesc, SendOp, Sge, SharedReceiveQueue, SharedReceives, WcStatus,
+};
 
 fn bed() -> Bed {
     Bed::new(&rows::MLX5, Box::new(Plain))
@@ -163,4 +165,20 @@ fn a_dead_process_holds_nothing_and_breaks_nothing() {
     let events: Vec<_> = std::iter::from_fn(|| bed.peer.poll()).collect();
     assert!(events.contains(&sim::PeerEvent::Disconnected), "{events:?}");
     assert_eq!(bed.rules(), []);
+}
+
+#[test]
+fn a_shared_receive_is_nobodys_until_its_completion_or_the_destroy_of_its_queue() {
+    let mut bed = bed();
+    let mut srq = bed.device.create_srq(&bed.pd, 4, 1).unwrap();
+    let none = Sge { addr: 0, len: 0, lkey: 0 };
+    let list = [RecvDesc { wr_id: 1, sges: [bed.sge(0, 64), none] }];
+    // SAFETY: the bed's memory stays mapped, and the queue is destroyed before it is looked at.
+    unsafe { srq.post_recv(&list) }.unwrap();
+    bed.destroy().unwrap();
+    bed.fabric.check_released(bed.sge(0, 64).addr, 64);
+    assert_eq!(bed.rules(), [Rule::S16], "a destroyed queue pair gives none back");
+    srq.destroy().unwrap();
+    bed.fabric.check_released(bed.sge(0, 64).addr, 64);
+    assert_eq!(bed.rules(), [Rule::S16]);
 }
