@@ -337,7 +337,7 @@ impl Pair {
             Action::Respond(completion) => Some(completion.into()),
             Action::Return { permit, to, len, source } => {
                 assert_eq!(to, host_sgl(&sqe));
-                assert_eq!(to.len, len);
+                assert!((1..=to.len).contains(&len), "{len} of {} bytes", to.len);
                 let mut data = vec![0xee; usize::try_from(len).unwrap()];
                 controller.fill(&source, &mut data);
                 let completion = self.admin.complete(permit, Outcome::SUCCESS);
