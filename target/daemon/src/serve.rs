@@ -39,6 +39,12 @@ const CONTROL_SOCKET_MODE: u32 = 0o660;
 
 /// Registered memory of a connection that can't share a lane, bytes.
 const PRIVATE_POOL_BYTES: usize = 16 << 20;
+const _: () = assert!(
+    PRIVATE_POOL_BYTES as u64
+        >= sluice_config::limits::TRANSFER_BYTES.max as u64
+            * sluice_config::limits::POOL_TRANSFERS_MIN,
+    "the largest transfers fit, as into a lane's pool; queues have memory of their own"
+);
 
 /// Serves until SIGTERM or SIGINT, then closes everything within
 /// [`SHUTDOWN_TIMEOUT`](crate::limits::SHUTDOWN_TIMEOUT).

@@ -1,11 +1,8 @@
 //! A connection's birth and end on its reactor.
 
-use std::collections::VecDeque;
-
 use block::Engine;
 use nvme::rdma::{AcceptPrivateData, CmReject};
 use nvme::{Qid, Queue};
-use slab::Slab;
 use transport::cause::Cause;
 use transport::connection::Connection;
 use transport::device::{AcceptParams, CmId, Device, QpCaps, Stack};
@@ -23,12 +20,11 @@ use crate::drains::Whose;
 use crate::limits::READ_DEPTH_MAX;
 use crate::orphans::OrphanId;
 use crate::reactor::Reactor;
-use crate::reactor::memory::Share;
 use crate::reactor::message::{Incoming, Message};
 use crate::reactor::platform::Source;
-use crate::reactor::queue::{Conn, Role, send_wr_max};
+use crate::reactor::queue::{Beginning, Conn, Role, send_wr_max};
 use crate::reactor::queue_memory::QueueMemory;
-use crate::reactor::timers::{Armed, Target};
+use crate::reactor::timers::Target;
 use crate::token::Name;
 
 /// RNR retries without end: a peer that is slow to post receives is not dead.
@@ -76,44 +72,21 @@ where
                     return self.refuse(id, CmReject::NoResources);
                 }
             };
-        let depth = usize::from(claim.entries);
         let read_depth = read_depth(request.initiator_depth, device.attr().max_qp_init_rd_atom);
-        let in_capsule = u32::try_from(in_capsule).unwrap_or(0);
-        self.conns.insert(Conn {
+        self.conns.insert(Conn::new(Beginning {
             generation,
-            qp_number: transport.qp_number(),
             transport,
             lane,
-            claim: Some(cq),
-            queue: Queue::new(claim, in_capsule),
-            role: Role::Fresh,
+            claim: cq,
+            queue: Queue::new(claim, u32::try_from(in_capsule).unwrap_or(0)),
             port,
             peer,
             local: request.local,
             ticket,
-            live_since: None,
-            watched: false,
-            closing: false,
-            touched: false,
-            armed: Armed::default(),
-            commands: Slab::with_capacity(depth),
-            data: Share::of_data(depth),
-            reserve: Share::of_reserve(depth),
-            connecting: None,
+            read_depth,
             responses: memory.responses,
             spare: memory.spare,
-            capsules: VecDeque::with_capacity(depth),
-            completions: VecDeque::new(),
-            reads_out: 0,
-            read_depth,
-            reads: VecDeque::with_capacity(depth),
-            backend: 0,
-            capsules_seen: 0,
-            responses_posted: 0,
-            responses_sent: 0,
-            overdue: None,
-            connect: None,
-        });
+        }));
         self.lanes[lane].add_connection();
         self.counters.connections_accepted += 1;
         self.accept(c, memory.receives, read_depth);

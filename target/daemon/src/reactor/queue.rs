@@ -102,7 +102,62 @@ pub(crate) struct Conn<S: Stack> {
     pub(crate) connect: Option<Box<Connected>>,
 }
 
+/// What a connection begins with.
+pub(crate) struct Beginning<S: Stack> {
+    pub(crate) generation: u32,
+    pub(crate) transport: Connection<S>,
+    pub(crate) lane: usize,
+    pub(crate) claim: CqIndex,
+    pub(crate) queue: Queue,
+    pub(crate) port: u16,
+    pub(crate) peer: SocketAddr,
+    pub(crate) local: SocketAddr,
+    pub(crate) ticket: Ticket,
+    pub(crate) read_depth: u32,
+    pub(crate) responses: Vec<Buf>,
+    pub(crate) spare: Vec<Buf>,
+}
+
 impl<S: Stack> Conn<S> {
+    pub(crate) fn new(begins: Beginning<S>) -> Self {
+        let depth = usize::from(begins.queue.entries());
+        Self {
+            generation: begins.generation,
+            qp_number: begins.transport.qp_number(),
+            transport: begins.transport,
+            lane: begins.lane,
+            claim: Some(begins.claim),
+            queue: begins.queue,
+            role: Role::Fresh,
+            port: begins.port,
+            peer: begins.peer,
+            local: begins.local,
+            ticket: begins.ticket,
+            live_since: None,
+            watched: false,
+            closing: false,
+            touched: false,
+            armed: Armed::default(),
+            commands: Slab::with_capacity(depth),
+            data: Share::of_data(depth),
+            reserve: Share::of_reserve(depth),
+            connecting: None,
+            responses: begins.responses,
+            spare: begins.spare,
+            capsules: VecDeque::with_capacity(depth),
+            completions: VecDeque::new(),
+            reads_out: 0,
+            read_depth: begins.read_depth,
+            reads: VecDeque::with_capacity(depth),
+            backend: 0,
+            capsules_seen: 0,
+            responses_posted: 0,
+            responses_sent: 0,
+            overdue: None,
+            connect: None,
+        }
+    }
+
     /// Room on the send queue for one more command, whatever it will need.
     pub(crate) fn has_room(&self, send_out: u64) -> bool {
         let QpCaps { send_wr_max, .. } = self.transport.qp_caps();

@@ -93,17 +93,19 @@ impl HostQueue {
 
     /// Responses since the last look.
     pub(super) fn responses(&self) -> Vec<Response> {
-        let received = std::iter::from_fn(|| self.peer.poll()).filter_map(|event| match event {
-            PeerEvent::Received { bytes, .. } => Some(bytes),
-            _ => None,
-        });
+        let mut received = Vec::new();
+        while let Some(event) = self.peer.poll() {
+            if let PeerEvent::Received { bytes, .. } = event {
+                received.push(bytes);
+            }
+        }
         let word = |bytes: &[u8], at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
         let response = |bytes: Vec<u8>| Response {
             cid: word(&bytes, 12),
             status: word(&bytes, 14) >> 1,
             result: u64::from_le_bytes(*bytes.first_chunk().unwrap()),
         };
-        received.map(response).collect()
+        received.into_iter().map(response).collect()
     }
 
     /// Sends the Connect command; the response, if one came.
