@@ -298,7 +298,7 @@ impl<S: Stack> Acceptor<S> {
             return;
         };
         let Some(ticket) = self.parts.admission.admit(peer.ip()) else {
-            tracing::warn!(%peer, "refused: the limit of connections is reached, or this peer has too many that wait");
+            tracing::warn!(%peer, "refused: too many connections, or too many of this peer");
             self.refuse(request, CmReject::NoResources);
             return;
         };

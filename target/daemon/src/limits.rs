@@ -26,20 +26,21 @@ pub const CQ_DEPTH: u32 = 32_768;
 /// Registered memory per lane that only Connect and admin commands use, bytes.
 pub const RESERVE_BYTES: usize = 4 << 20;
 
-/// Most that one command of a discovery controller moves, bytes, a power of two: its log page may be
-/// long, and is read in parts. Of the reserve, 64 hosts may hold that much at a time.
+/// Most that one command of a discovery controller moves, bytes, a power of two: its log page may
+/// be long, and is read in parts. Of the reserve, 64 hosts may hold that much at a time.
 pub const DISCOVERY_TRANSFER_BYTES: u32 = 64 << 10;
 const _: () = assert!(RESERVE_BYTES / DISCOVERY_TRANSFER_BYTES as usize >= 64);
 
-/// Registered memory that is added to a lane when its queues need more, bytes: 16 queues of 128
+/// Registered memory that is added to a lane when its queues need more, bytes: 15 queues of 128
 /// commands with 4 KiB in the capsule. A larger queue gets what it needs.
 pub const QUEUE_POOL_BYTES: usize = 16 << 20;
 
 /// RDMA READs that one connection has outstanding, whatever the device could do.
 pub const READ_DEPTH_MAX: u32 = 16;
 
-/// Queues of one peer address that have not sent their Connect command yet, at least: one controller
-/// has that many, and a host makes all its queue pairs before it connects the first queue.
+/// Queues of one peer address that have not sent their Connect command yet, at least: one
+/// controller has that many, and a host makes all its queue pairs before it connects the first
+/// queue.
 pub const FRESH_PER_PEER_MIN: u32 = 256 // I/O queues of one controller, the largest limit
     + 1; // its admin queue
 
