@@ -17,6 +17,12 @@ pub const WC_BATCH: usize = 64;
 /// Batches of one completion queue in one tick, so that no lane starves the others.
 pub const WC_BATCHES: usize = 4;
 
+/// Tries in a row to arm a completion queue, before its connections are closed.
+pub const DEAF_TRIES_MAX: u32 = 1000;
+
+/// Between two of them; the queue is polled as often.
+pub const DEAF_RETRY: Duration = Duration::from_millis(1);
+
 /// Messages handled in one tick.
 pub const MESSAGE_BATCH: usize = 256;
 

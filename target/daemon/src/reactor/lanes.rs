@@ -1,5 +1,7 @@
 //! A reactor's lanes: one for each device, or one for each connection where the provider needs it.
 
+use std::time::Duration;
+
 use block::Engine;
 use transport::caps::AfterDestroy;
 use transport::cause::Cause;
@@ -9,7 +11,7 @@ use transport::lane::{CqIndex, Lane};
 use transport::wr::WrId;
 
 use crate::disk_buf::DiskBuf;
-use crate::limits::{CQ_DEPTH, RESERVE_BYTES, WC_BATCH, WC_BATCHES};
+use crate::limits::{CQ_DEPTH, DEAF_RETRY, DEAF_TRIES_MAX, RESERVE_BYTES, WC_BATCH, WC_BATCHES};
 use crate::reactor::Reactor;
 use crate::reactor::memory::Store;
 use crate::reactor::platform::Source;
@@ -32,6 +34,8 @@ pub(crate) struct LaneEntry<S: Stack> {
     pub(crate) connections: u32,
     /// Its completion queue was asked for an event.
     pub(crate) armed: bool,
+    /// Tries in a row to arm a completion queue that failed. It is polled by time meanwhile.
+    pub(crate) deaf: u32,
     /// Its completion queue must not be polled any more.
     pub(crate) silent: bool,
     /// Its device is being taken away: no new connections.
@@ -93,6 +97,7 @@ where
             private,
             connections: 0,
             armed: false,
+            deaf: 0,
             silent: false,
             leaving: false,
             left: Vec::new(),
@@ -224,25 +229,36 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
             };
             let armed = entry.lane.cqs().try_for_each(CompletionQueue::arm);
             entry.armed = armed.is_ok();
-            if let Err(error) = armed {
-                self.lane_failed(index, error);
+            match armed {
+                Ok(()) => entry.deaf = 0,
+                Err(error) if entry.deaf == DEAF_TRIES_MAX => self.lane_failed(index, error),
+                Err(error) => {
+                    entry.deaf += 1;
+                    tracing::warn!(%error, tries = entry.deaf, "can't arm a completion queue");
+                }
             }
         }
+    }
+
+    /// Completion queues that could not be armed are to be looked at again so soon.
+    pub(crate) fn deaf_deadline(&self) -> Option<Duration> {
+        let deaf = self.lanes.iter().any(|(_, x)| x.deaf > 0 && !x.silent);
+        deaf.then_some(self.now + DEAF_RETRY)
     }
 
     /// A completion channel is readable.
     pub(crate) fn lane_event(&mut self, index: usize) {
         let Some(entry) = self.lanes.get_mut(index) else { return };
-        let mut failed = None;
         for cq in entry.lane.cqs() {
             match cq.take_events() {
                 Ok(0) => {}
                 Ok(_) => entry.armed = false,
-                Err(error) => failed = Some(error),
+                Err(error) => {
+                    // Something may have come: it is polled and armed again.
+                    entry.armed = false;
+                    tracing::warn!(%error, "can't read a completion channel");
+                }
             }
-        }
-        if let Some(error) = failed.filter(|_| !entry.silent) {
-            self.lane_failed(index, error);
         }
     }
 

@@ -168,7 +168,7 @@ where
 
     /// When the next tick is due at the latest.
     pub fn next_deadline(&self) -> Option<Duration> {
-        self.timers.next()
+        [self.timers.next(), self.deaf_deadline()].into_iter().flatten().min()
     }
 
     /// It was told to stop, and nothing is left.
