@@ -404,11 +404,9 @@ impl World {
             .iter()
             .filter(|wr| wr.phase == Phase::Posted && wr.fate == Fate::Normal)
             .map(|wr| wr.ordinal)
-            .filter(|ordinal| {
-                let what = What::Execute { qp, ordinal: *ordinal };
-                !self.pending.iter().any(|p| p.what == what)
-            })
             .collect();
+        // Those behind the first that stalled must not overtake it.
+        self.cancel(|what| matches!(what, What::Execute { qp: at, .. } if *at == qp));
         for ordinal in stalled {
             self.schedule(qp, ordinal);
         }
