@@ -8,29 +8,15 @@ use anyhow::{Context, Result, bail, ensure};
 use transport::device::{CmId, Device, QueuePair, Transport};
 use verbs::probe::State;
 
-use crate::end::{End, FLUSH, SUCCESS};
+use crate::end::{End, SUCCESS};
+pub(crate) use crate::expected::{
+    Expected, FLUSH, Kernel, MARKER_RECV, MARKER_SEND, Provider, READ, RECVS, SEND_SILENT, SENDS,
+    WORK, WRITE, WRITE_SILENT,
+};
 use crate::memory::BIG;
 use crate::network::Loss;
 use crate::peer::Peer;
 use crate::table::Table;
-
-/// Which software provider the rows are about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Provider {
-    /// Soft-RoCE.
-    Rxe,
-    /// Soft-iWARP.
-    Siw,
-}
-
-/// The kernels that the table tells apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kernel {
-    /// 6.1 and what is older than 6.12.
-    V6_1,
-    /// 6.12 and newer.
-    V6_12,
-}
 
 /// How work is kept from completing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,26 +29,6 @@ pub(crate) enum Outstanding {
     /// siw: as `Work`, behind so many sends that TCP's buffer is full and requests stay queued.
     Queued,
 }
-
-/// Receives of a case: 0x1000 and on.
-pub(crate) const RECVS: [u64; 4] = [0x1000, 0x1001, 0x1002, 0x1003];
-/// Signaled SENDs that are to stay outstanding.
-pub(crate) const SENDS: [u64; 3] = [0x3000, 0x3001, 0x3002];
-/// An unsignaled SEND.
-pub(crate) const SEND_SILENT: u64 = 0x3100;
-/// A signaled WRITE.
-pub(crate) const WRITE: u64 = 0x4000;
-/// An unsignaled WRITE.
-pub(crate) const WRITE_SILENT: u64 = 0x4001;
-/// A READ.
-pub(crate) const READ: u64 = 0x5000;
-/// All of them, in the order of posting.
-pub(crate) const WORK: [u64; 7] =
-    [SENDS[0], SENDS[1], SENDS[2], SEND_SILENT, WRITE, WRITE_SILENT, READ];
-/// A receive posted after the move.
-pub(crate) const MARKER_RECV: u64 = 0xa000;
-/// A SEND posted after the move.
-pub(crate) const MARKER_SEND: u64 = 0xb000;
 
 /// All cases of one run.
 pub(crate) struct Lab {
@@ -92,12 +58,14 @@ impl Lab {
         Ok(Self { addr, provider, kernel: kernel()?, table: Table::default() })
     }
 
+    /// The facts that the simulated device has to show too.
+    pub(crate) fn expected(&self) -> Expected {
+        Expected { provider: self.provider, kernel: self.kernel }
+    }
+
     /// What is expected, by provider.
     pub(crate) fn by<T>(&self, rxe: T, siw: T) -> T {
-        match self.provider {
-            Provider::Rxe => rxe,
-            Provider::Siw => siw,
-        }
+        self.expected().by(rxe, siw)
     }
 
     /// The address with the last port that was given out.

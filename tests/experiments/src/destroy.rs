@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::case::{Lab, Outstanding, READ, RECVS, WORK};
+use crate::case::{Lab, Outstanding, RECVS, WORK};
 use crate::end::FLUSH;
 
 /// `ibv_destroy_qp` of a live connection with work outstanding.
@@ -16,9 +16,7 @@ pub(crate) fn destroy_live(lab: &mut Lab) -> Result<()> {
     case.end.look()?;
     let mut all = WORK.to_vec();
     all.extend(RECVS);
-    let mut expected = vec![READ];
-    expected.extend(RECVS);
-    let expected = lab.by(vec![], expected);
+    let expected = lab.expected().flushed_by_destroy();
     lab.table.same(
         "flushes in the queue when it returns",
         expected,

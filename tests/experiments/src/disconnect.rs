@@ -6,18 +6,15 @@ use anyhow::Result;
 use transport::device::CmId;
 use verbs::probe::{self, State};
 
-use crate::case::{Case, Lab, MARKER_RECV, MARKER_SEND, Outstanding, Provider, READ, RECVS, WORK};
+use crate::case::{Case, Lab, MARKER_RECV, MARKER_SEND, Outstanding, Provider, READ, RECVS};
 use crate::end::{FLUSH, RETRIES_EXCEEDED};
 use crate::peer::Order;
-
-/// `ENOTCONN`
-const ENOTCONN: i32 = 107;
 
 /// `rdma_disconnect` with work outstanding and a stopped peer.
 pub(crate) fn disconnect(lab: &mut Lab) -> Result<()> {
     let mut case = lab.begin("rdma_disconnect", Outstanding::Work)?;
     lab.table.same("result", Ok(()), case.end.id.disconnect());
-    let expected = lab.by(WORK.to_vec(), vec![]);
+    let expected = lab.expected().sends_flushed_by_disconnect();
     let mut wait = expected.clone();
     wait.extend(RECVS);
     let flushed = case.flushed(&wait)?;
@@ -29,19 +26,16 @@ pub(crate) fn disconnect(lab: &mut Lab) -> Result<()> {
     let state = lab.by(State::ERR, State::SQD);
     lab.table.same("state that libibverbs keeps", Some(state), cached);
     let errnos = case.post_markers();
-    lab.table.same(
-        "posts after it, receive and SEND: errno",
-        lab.by((0, 0), (0, ENOTCONN)),
-        errnos,
-    );
+    let refused = lab.expected().errnos_after_disconnect();
+    lab.table.same("posts after it, receive and SEND: errno", refused, errnos);
     case.end.watch(300)?;
     lab.table.same("second rdma_disconnect", Ok(()), case.end.id.disconnect());
     case.error()?;
     case.end.watch(300)?;
     lab.table.same("receive after ERR", Some(FLUSH), case.end.status(MARKER_RECV));
-    let send = lab.by(Some(FLUSH), None);
+    let send = lab.expected().lost_by_disconnect();
     lab.table.same("SEND after ERR", send, case.end.status(MARKER_SEND));
-    let read = lab.by(Some(FLUSH), None);
+    let read = lab.expected().lost_by_disconnect();
     lab.table.same("the READ after ERR", read, case.end.status(READ));
     let took = case.end.destroy()?;
     lab.table.row("ibv_destroy_qp", "0", format!("0 in {took:?}"), true);
@@ -85,7 +79,8 @@ fn ended_by_peer(lab: &mut Lab, case: &mut Case) -> Result<()> {
     case.end.watch(500)?;
     if lab.provider == Provider::Rxe {
         lab.table.same("state", State::RTS, case.end.state()?);
-        lab.table.same("flushed by itself", vec![], case.end.with_status(FLUSH, &RECVS));
+        let by_itself = lab.expected().flushed_by_peer();
+        lab.table.same("flushed by itself", by_itself, case.end.with_status(FLUSH, &RECVS));
         case.end.recv(MARKER_RECV)?;
         case.error()?;
         let mut all = RECVS.to_vec();
@@ -98,7 +93,8 @@ fn ended_by_peer(lab: &mut Lab, case: &mut Case) -> Result<()> {
 
 /// siw after an end that we did not make: all is flushed, later posts are taken and lost.
 pub(crate) fn lost_after_peer(lab: &mut Lab, case: &mut Case) -> Result<()> {
-    lab.table.same("flushed by itself", RECVS.to_vec(), case.flushed(&RECVS)?);
+    let by_itself = lab.expected().flushed_by_peer();
+    lab.table.same("flushed by itself", by_itself, case.flushed(&RECVS)?);
     lab.table.same("posts after it: errno", (0, 0), case.post_markers());
     case.end.watch(300)?;
     case.error()?;

@@ -25,8 +25,7 @@ const LOOK: Duration = Duration::from_micros(200);
 
 /// `IBV_WC_SUCCESS`
 pub(crate) const SUCCESS: u32 = 0;
-/// `IBV_WC_WR_FLUSH_ERR`
-pub(crate) const FLUSH: u32 = 5;
+pub(crate) use crate::expected::FLUSH;
 /// `IBV_WC_REM_ACCESS_ERR`
 pub(crate) const REMOTE_ACCESS: u32 = 10;
 /// `IBV_WC_RETRY_EXC_ERR`

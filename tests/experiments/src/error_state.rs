@@ -8,7 +8,7 @@ use verbs::probe::State;
 
 use crate::case::{
     Case, Kernel, Lab, MARKER_RECV, MARKER_SEND, Outstanding, Provider, READ, RECVS, SEND_SILENT,
-    SENDS, WORK, WRITE, WRITE_SILENT,
+    WORK, WRITE_SILENT,
 };
 use crate::end::{End, FLUSH, SUCCESS};
 
@@ -21,7 +21,7 @@ const SQ_DRAINED: AsyncEvent = AsyncEvent::SqDrained(Token(0x5eed));
 /// RTS to ERR with work outstanding.
 pub(crate) fn error(lab: &mut Lab) -> Result<()> {
     let mut case = lab.begin("RTS to ERR", Outstanding::Work)?;
-    let acked = lab.by(vec![], vec![SENDS[0], SENDS[1], SENDS[2], WRITE]);
+    let acked = lab.expected().completed_before();
     let seen = case.end.with_status(SUCCESS, &WORK);
     lab.table.same("completed before (siw: TCP took them)", acked, seen);
     lab.table.same("state before, by ibv_query_qp", state(lab, State::RTS), case.end.state()?);
@@ -31,7 +31,7 @@ pub(crate) fn error(lab: &mut Lab) -> Result<()> {
     let (result, took) = case.end.modify(State::ERR);
     let fast = result.is_ok() && took < Duration::from_secs(1);
     lab.table.row("modify to ERR", "0 in less than 1 s", format!("{result:?} in {took:?}"), fast);
-    let sends = lab.by(WORK.to_vec(), vec![READ]);
+    let sends = lab.expected().sends_flushed();
     let mut all = sends.clone();
     all.extend(RECVS);
     let flushed = case.flushed(&all)?;
@@ -82,14 +82,9 @@ pub(crate) fn markers(lab: &mut Lab, case: &mut Case) -> Result<()> {
     let send = case.end.send(MARKER_SEND, 0, true);
     case.end.watch(200)?;
     lab.table.same("SEND posted after the flush: taken", true, send.is_ok());
-    let flush_on_rxe = lab.by(Some(FLUSH), None);
+    let flush_on_rxe = lab.expected().marker();
     lab.table.same("... and its completion", flush_on_rxe, case.end.status(MARKER_SEND));
-    let pulled = if (lab.provider, lab.kernel) == (Provider::Rxe, Kernel::V6_12) {
-        // The queue pair's one work item looks at both queues.
-        Some(FLUSH)
-    } else {
-        None
-    };
+    let pulled = lab.expected().marker_recv_behind_send();
     lab.table.same("... and the receive's before it", pulled, case.end.status(MARKER_RECV));
     for (kick, wr_id) in [("second", MARKER_RECV), ("third", MARKER_RECV + 1)] {
         if wr_id != MARKER_RECV {
@@ -179,7 +174,7 @@ pub(crate) fn shared_receives(lab: &mut Lab) -> Result<()> {
     };
     let raised = (lab.provider, lab.kernel) == (Provider::Rxe, Kernel::V6_12);
     case.error()?;
-    let sends = lab.by(WORK.to_vec(), vec![READ]);
+    let sends = lab.expected().sends_flushed();
     lab.table.same("send queue flushes", sends.clone(), case.flushed(&sends)?);
     case.end.until(Duration::from_millis(500), |end| raised && reached(end) > 0)?;
     let first = reached(&case.end);

@@ -13,6 +13,7 @@ mod destroy;
 mod disconnect;
 mod end;
 mod error_state;
+mod expected;
 mod faults;
 mod memory;
 mod misuse;

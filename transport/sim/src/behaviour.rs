@@ -109,6 +109,8 @@ pub struct Behaviour {
     pub post_send_in_error: Axis<PostInError>,
     /// A post to the receive queue in the error state.
     pub post_recv_in_error: Axis<PostInError>,
+    /// A SEND that is taken in the error state makes receives flush that wait for the next move.
+    pub send_pulls_receives: bool,
     /// The error state that posts look at is the library's copy: one that the peer or the kernel
     /// caused is not seen, and such a post meets this instead.
     pub post_in_unseen_error: Option<Axis<PostInError>>,

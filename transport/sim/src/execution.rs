@@ -76,6 +76,9 @@ impl World {
         let Some(wr) = self.qps[qp].send.iter().find(|wr| wr.ordinal == ordinal).cloned() else {
             return;
         };
+        if wr.is_read() && self.waits_for_sends(qp, ordinal) {
+            return;
+        }
         let outcome = if wr.invalid {
             Executed::Failed(LOCAL_PROTECTION)
         } else {
@@ -91,6 +94,7 @@ impl World {
             }
             Executed::Done | Executed::Terminated => {
                 self.set_phase(qp, ordinal, Phase::Executed);
+                self.wake_reads(qp);
                 self.schedule_completion(qp, ordinal, wr.is_read());
                 if matches!(outcome, Executed::Terminated) {
                     self.terminate(qp);
@@ -115,6 +119,33 @@ impl World {
         let at = self.now + span;
         let place = first.unwrap_or(self.pending.len());
         self.pending.insert(place, crate::happening::Pending { track, at, what });
+    }
+
+    /// Requests leave in the order of their posts: a READ behind a SEND that the peer does not take
+    /// yet has not left.
+    fn waits_for_sends(&self, qp: usize, ordinal: u32) -> bool {
+        let older = |wr: &Wr| wr.ordinal < ordinal && !wr.is_read();
+        self.qps[qp]
+            .send
+            .iter()
+            .any(|wr| older(wr) && wr.phase == Phase::Posted && wr.fate == Fate::Normal)
+    }
+
+    /// READs that waited for a SEND leave now.
+    fn wake_reads(&mut self, qp: usize) {
+        let waiting: Vec<u32> = self.qps[qp]
+            .send
+            .iter()
+            .filter(|wr| wr.is_read() && wr.phase == Phase::Posted && wr.fate == Fate::Normal)
+            .map(|wr| wr.ordinal)
+            .filter(|ordinal| {
+                let what = What::Execute { qp, ordinal: *ordinal };
+                !self.pending.iter().any(|p| p.what == what) && !self.waits_for_sends(qp, *ordinal)
+            })
+            .collect();
+        for ordinal in waiting {
+            self.schedule(qp, ordinal);
+        }
     }
 
     fn waits_for_reads(&self, qp: usize, ordinal: u32) -> bool {
@@ -367,7 +398,9 @@ impl World {
             if self.axis("CLOSING flushes receives", row.closing_flushes_receives) {
                 while self.flush_one(qp, true) {}
             }
-            self.soon(Delay::Peer, Track::State(qp), What::Closed { qp });
+            if self.conns[conn].peer != PeerState::Vanished {
+                self.soon(Delay::Peer, Track::State(qp), What::Closed { qp });
+            }
         }
         if self.qps[qp].closing_ours {
             self.tell_peer(conn, PeerEvent::Disconnected);

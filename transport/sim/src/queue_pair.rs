@@ -341,6 +341,9 @@ impl World {
         }
         if self.qps[qp].state == QpState::Error {
             self.schedule_flush(qp, is_recv);
+            if !is_recv && self.row_of(qp).send_pulls_receives {
+                self.revive(qp);
+            }
         } else if !is_recv {
             self.schedule(qp, ordinal);
         }

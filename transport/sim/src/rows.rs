@@ -30,6 +30,7 @@ const ROCE: Behaviour = Behaviour {
     transport: Transport::InfiniBand,
     post_send_in_error: &[PostInError::Flushed],
     post_recv_in_error: &[PostInError::Flushed],
+    send_pulls_receives: false,
     post_in_unseen_error: None,
     post_send_in_closing: &[PostInError::Flushed],
     post_recv_in_closing: &[PostInError::Flushed],
@@ -83,7 +84,7 @@ pub const RXE_6_1: Behaviour = Behaviour {
 /// Linux rdma_rxe of 6.12: one work item looks at both queues.
 pub const RXE_6_12: Behaviour = Behaviour {
     name: "rxe-6.12",
-    post_recv_in_error: &[PostInError::AwaitsModify, PostInError::Flushed],
+    send_pulls_receives: true,
     last_wqe: &[LastWqe::EachMove],
     destroy_gives_up: false,
     destroy_takes: &[FAST, SECONDS_20],
