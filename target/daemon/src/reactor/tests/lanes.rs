@@ -98,8 +98,6 @@ fn a_completion_queue_that_wakes_nobody_serves_nobody() {
     let queue = HostQueue::dial(&mut bed, &host, 0, 0, 32);
     *bed.failing.lock().unwrap() = Some(Call::Arm);
     bed.reactor.lanes[0].armed = false;
-    bed.turn();
-    assert!(bed.reactor.lanes[0].silent);
     bed.run(Duration::from_secs(5));
     let ends = bed.reactor.shared.drains.recent();
     assert_eq!(ends[0].report.causes.first(), Some(Cause::CompletionQueueError));
@@ -108,4 +106,23 @@ fn a_completion_queue_that_wakes_nobody_serves_nobody() {
     *bed.failing.lock().unwrap() = None;
     let next = HostQueue::dial(&mut bed, &host, 0, 0, 32);
     assert!(next.is_connected() && !queue.is_connected());
+}
+
+#[test]
+fn a_completion_queue_that_could_not_be_armed_is_polled_and_armed_again() {
+    let mut bed = Bed::new(&Plan::default());
+    let host = bed.host(1);
+    let (mut admin, _) = HostQueue::admin(&mut bed, &host, SUBNQN);
+    *bed.failing.lock().unwrap() = Some(Call::Arm);
+    bed.reactor.lanes[0].armed = false;
+    bed.turn();
+    let soon = bed.reactor.now + crate::limits::DEAF_RETRY;
+    assert!(bed.reactor.next_deadline().is_some_and(|at| at <= soon), "it would sleep");
+    let answered = admin.responses().len();
+    let keep_alive = admin.command(0x18, 0);
+    admin.send(&mut bed, &keep_alive);
+    assert_eq!(admin.responses().len(), answered + 1, "polled, though no event comes");
+    *bed.failing.lock().unwrap() = None;
+    bed.run(Duration::from_millis(5));
+    assert!(bed.reactor.lanes[0].armed && admin.is_connected());
 }
