@@ -9,6 +9,10 @@ impl Inspect for Nothing {
     fn status(&self) -> sluice::status::Status {
         panic!("a refused request looks at nothing")
     }
+
+    fn drains(&self, _query: sluice::drains::DrainQuery) -> sluice::drains::DrainList {
+        panic!("a refused request looks at nothing")
+    }
 }
 
 /// One line of a client.
