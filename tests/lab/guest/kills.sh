@@ -10,10 +10,14 @@ TABLE=/share/logs/$SCENARIO.table.txt
 
 target_survives() {
   local deaths=$1 death counted=0
+  # Cut off at the end, with all that counts done.
+  [ "$BOOT" = 1 ] || return 0
+  NVMET_HANGS=
   # What nvmet says when its host is gone.
   allow_warning 'nvmet: ctrl [0-9]+ (keep-alive timer|fatal error)'
   allow_warning 'nvmet_rdma: (post_recv cmd|sending cmd response) failed'
   allow_warning 'nvmet_rdma: [A-Z ]+ for CQE .* failed with status'
+  allow_warning 'INFO: task .* blocked for more than|Tainted: |echo 0 > ./proc/sys/kernel/hung_task'
   modprobe brd rd_nr=1 rd_size=65536
   PORT=$KERNEL_PORT nvmet_start /dev/ram0 rdma "$KERNEL_NQN"
   target_exports "device = \"$(scratch 0)\""
@@ -37,17 +41,23 @@ target_survives() {
   judge_account
   summary | tee -a "$TABLE"
   sluice_stop
+  # A kernel that hangs can't be cleaned up.
+  [ -z "$NVMET_HANGS" ] || ask power_cut target
   nvmet_stop
 }
 
 host_dies() {
-  local device
+  local device devices
   allow_reconnects
   await exported
   [ "$BOOT" = 1 ] || await "noticed.$((BOOT - 1))" 120
   nvme_connect "$NQN" --keep-alive-tmo=5
-  PORT=$KERNEL_PORT nvme_connect "$KERNEL_NQN" --keep-alive-tmo=5
-  for device in "$(nvme_device)" "$(nvme_device "$KERNEL_NQN")"; do
+  devices=$(nvme_device)
+  if ! [ -e "/share/signals/$SCENARIO.nvmet-hangs" ]; then
+    PORT=$KERNEL_PORT nvme_connect "$KERNEL_NQN" --keep-alive-tmo=5
+    devices+=" $(nvme_device "$KERNEL_NQN")"
+  fi
+  for device in $devices; do
     fio --name=on --filename="$device" --rw=randwrite --bsrange=4k-64k --iodepth=16 \
       --ioengine=libaio --direct=1 --time_based --runtime=300 >/run/scenario/fio.txt 2>&1 &
     io_moved "$device" write 500000
@@ -58,14 +68,24 @@ host_dies() {
 }
 
 # watch_both DEATH: until neither target has a queue pair of the dead host; a line of the table.
+#
+# Over siw nvmet can hang in that for ever (6.12: its queue pair stays in SQD, where it waits for the
+# dead host's FIN). Half a minute after ours is gone it is left alone, with a dash in the table, and
+# not connected to again.
 watch_both() {
   local ours='' kernels='' now
+  [ -z "$NVMET_HANGS" ] || kernels=-
   while [ -z "$ours" ] || [ -z "$kernels" ]; do
     rdma resource show qp >/run/scenario/qps
     now=$(($(now_ms) - KILLED))
     [ -n "$ours" ] || grep -q ' type RC .* pid ' /run/scenario/qps || ours=$now
     [ -n "$kernels" ] || grep ' type RC ' /run/scenario/qps | grep -qv ' pid ' || kernels=$now
-    [ "$now" -lt 90000 ] || fail "queue pairs of a dead host are left: $(cat /run/scenario/qps)"
+    if [ -n "$ours" ] && [ -z "$kernels" ] && [ "$now" -gt $((ours + 30000)) ]; then
+      kernels=- NVMET_HANGS=yes
+      say "nvmet still has $(grep ' type RC ' /run/scenario/qps | grep -v ' pid ')"
+      signal nvmet-hangs
+    fi
+    [ "$now" -lt 120000 ] || fail "queue pairs of a dead host are left: $(cat /run/scenario/qps)"
     pause 0.02
   done
   # A connection's record comes after the end of its queue pair.
@@ -75,7 +95,8 @@ watch_both() {
 }
 both_connected() {
   rdma resource show qp >/run/scenario/qps
-  [ "$(grep -c ' type RC .* pid ' /run/scenario/qps || :)" = 2 ] &&
+  [ "$(grep -c ' type RC .* pid ' /run/scenario/qps || :)" = 2 ] || return 1
+  [ -n "$NVMET_HANGS" ] ||
     [ "$(grep ' type RC ' /run/scenario/qps | grep -cv ' pid ' || :)" = 2 ]
 }
 all_drained() { [ "$(sluice_number pool_used_bytes)" = 0 ] && [ "$(connections_now)" = 0 ]; }
@@ -130,12 +151,13 @@ summary() {
   for name in "ours: known to memory back:6" "ours: death to queue pairs gone:9" \
     "nvmet: death to queue pairs gone:15"; do
     column=${name##*:}
-    awk -v column="$column" '{ print $column }' "$counted" | sort -n |
+    awk -v column="$column" '$column != "-" { print $column }' "$counted" | sort -n |
       awk -v name="${name%:*}" '{ all[NR] = $1 } END {
         printf "%s: p50 %d ms, worst %d ms of %d\n", name, all[int((NR + 1) / 2)], all[NR], NR }'
   done
-  awk '$12 != "-" { print $15 - $12 }' "$counted" | sort -n |
+  awk '$15 != "-" && $12 != "-" { print $15 - $12 }' "$counted" | sort -n |
     awk '{ all[NR] = $1 } END {
       printf "nvmet: known to queue pairs gone: p50 %d ms, worst %d ms of %d\n",
         all[int((NR + 1) / 2)], all[NR], NR }'
+  [ -z "$NVMET_HANGS" ] || echo "nvmet: hangs in the end of a connection"
 }
