@@ -1,4 +1,8 @@
 //! Liveness (L1 to L3): from any state, with nothing but time passing, the close comes to its end.
+//!
+//! It is played once for each connection and what it can poll ([`Player::fingerprint_of_end`]): the
+//! device does nothing on the way. Each step of the way is an action of the search too, so what it
+//! breaks besides liveness is found from every state.
 
 use transport::cause::Cause;
 use transport::connection::Connection;

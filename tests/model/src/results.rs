@@ -40,7 +40,7 @@ pub fn sum(outcomes: &[Outcome]) -> String {
     )
 }
 
-/// The page that `make model` leaves behind.
+/// The page that `make model` leaves behind when it has come to its end.
 #[must_use]
 pub fn page(outcomes: &[Outcome]) -> String {
     let mut page = String::from(
