@@ -11,7 +11,8 @@ use crate::world::{Ready, World};
 /// Something that a driver lets happen at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Injection {
-    /// An event of a connection's id, by the connection's number ([`number`](crate::Peer::number)), true or not.
+    /// An event of a connection's id, true or not, by the connection's number
+    /// ([`number`](crate::Peer::number)).
     Cm(usize, CmEvent),
     /// The queue pair of a connection fails by itself.
     QueuePairError(usize),
