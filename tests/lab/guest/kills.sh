@@ -60,7 +60,8 @@ host_dies() {
   for device in $devices; do
     fio --name=on --filename="$device" --rw=randwrite --bsrange=4k-64k --iodepth=16 \
       --ioengine=libaio --direct=1 --time_based --runtime=300 >/run/scenario/fio.txt 2>&1 &
-    io_moved "$device" write 500000
+    # Over siw a queue that lost its first message comes half a minute later.
+    wait_until 120 io_reached "$device" write 500000 || fail "the host does not write to $device"
   done
   signal "writing.$BOOT"
   pause 200
