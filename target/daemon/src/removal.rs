@@ -70,8 +70,8 @@ const NODES: &str = "/dev/infiniband";
 const NODE: &str = "uverbs";
 
 /// Starts a thread that sleeps until there is a hint, then looks whether the kernel waits for this
-/// process. If it still does when `in_use` says that nothing of a device that is known to go is left,
-/// or can't be expected to go any more, the thread calls `give_up` with the names and ends.
+/// process. If it still does when `in_use` says that nothing is left of a device that is known to
+/// go, or can't be expected to go any more, the thread calls `give_up` with the names and ends.
 ///
 /// # Errors
 /// The system has no thread left.
