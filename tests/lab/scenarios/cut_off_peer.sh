@@ -1,6 +1,6 @@
 # title: a peer that was cut off goes on sending; no freed buffer and nobody else's data changes
 # group: nvme
-# timeout: 180 s
+# timeout: 300 s
 # cpus: 4
 # disks: 1x256MiB
 # needs: sluice hostile-host

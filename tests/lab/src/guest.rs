@@ -117,8 +117,8 @@ impl Machine {
     fn kernel_arguments(&self, setup: &Setup, boot: u32) -> Result<String> {
         // An oops is a failure at once: it panics, and a panic ends QEMU.
         let mut line = format!(
-            "console=ttyS0 quiet loglevel=4 oops=panic panic=-1 mitigations=off nokaslr no_timer_check \
-             lab.role={} lab.device={} lab.boot={boot}",
+            "console=ttyS0 quiet loglevel=4 oops=panic panic=-1 mitigations=off nokaslr \
+             no_timer_check lab.role={} lab.device={} lab.boot={boot}",
             self.role, setup.device
         );
         match setup.accel {
