@@ -179,7 +179,7 @@ impl Plan {
             Vec::new()
         };
         let device_acts = device_acts(&mut dice, safety, devices.len());
-        Self {
+        let plan = Self {
             seed,
             device_acts,
             devices,
@@ -200,7 +200,38 @@ impl Plan {
             crashes,
             lag_us: [5, 200, 3_000][dice.index(3)],
             over_after: if told { OVER_AFTER_PROMPT } else { OVER_AFTER_SILENCE },
+        };
+        if dice.chance(250_000) { plan.with_late_writes(&mut dice) } else { plan }
+    }
+
+    /// Disks that are so slow, and hosts that leave and come back so fast and write so few blocks,
+    /// that writes of a dead association meet those of its successor.
+    fn with_late_writes(mut self, dice: &mut Dice) -> Self {
+        for late in [Delay::CmEvent, Delay::Peer, Delay::Request, Delay::Wire] {
+            self.fabric.slow[late as usize] = 0;
         }
+        self.fabric.never = 0;
+        self.over_after = OVER_AFTER_PROMPT;
+        self.disk_faults.slow = 300_000;
+        self.disk_faults.stuck = 20_000;
+        self.engine_capacity = 256;
+        self.lag_us = self.lag_us.min(200);
+        for host in &mut self.hosts {
+            host.acts = match dice.roll(3) {
+                0 => vec![Act::Disconnect],
+                1 => vec![Act::Reset],
+                _ => vec![Act::Disconnect, Act::Reset, Act::ShutDown],
+            };
+            host.act_period = Duration::from_millis(dice.between(100, 600));
+            host.backoff = Duration::from_millis(dice.between(1, 60));
+            host.blocks = 6;
+            host.blocks_max = 3;
+            host.io_entries = host.io_entries.max(8);
+            host.depth = 4;
+            host.quota = 250;
+            host.think_us = 3_000;
+        }
+        self
     }
 }
 

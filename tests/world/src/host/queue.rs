@@ -184,9 +184,9 @@ impl Queue {
         }
         let cid = cqe.cid().0;
         let head = if self.sqhd + 1 >= self.entries { 0 } else { self.sqhd + 1 };
-        self.sqhd = head;
+        let before = std::mem::replace(&mut self.sqhd, head);
         if cqe.sqhd.get() != head && !self.lawless {
-            return wrong(format!("SQHD {} after {}, not {head}", cqe.sqhd.get(), self.sqhd));
+            return wrong(format!("SQHD {} after {before}, not {head}", cqe.sqhd.get()));
         }
         match self.outstanding.remove(&cid) {
             Some(sent) => Event::Answer(Box::new((sent, cqe))),
