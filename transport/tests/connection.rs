@@ -141,7 +141,7 @@ fn a_refused_list_gives_back_what_is_behind_the_first_refusal() {
     bed.conn.send(response, None, 2).unwrap();
     bed.flush();
     let refused = bed.out.iter().filter(|r| r.door == Door::Refused).count() as u64;
-    assert_eq!(refused + bed.conn.send_out(), 2, "each is out or back");
+    assert!(refused > 0 && refused + bed.conn.send_out() == 2, "{refused} of 2 are back");
     assert_eq!(bed.conn.causes().first(), Some(Cause::PostRefused));
     bed.ended();
 }
