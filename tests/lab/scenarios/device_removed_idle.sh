@@ -1,6 +1,6 @@
 # title: the RDMA device goes while nobody is connected: the daemon lets go of it, and says how
 # group: nvme
-# timeout: 90 s
+# timeout: 200 s
 # cpus: 4
 # disks: 1x256MiB
 
