@@ -126,3 +126,19 @@ fn a_completion_queue_that_could_not_be_armed_is_polled_and_armed_again() {
     bed.run(Duration::from_millis(5));
     assert!(bed.reactor.lanes[0].armed && admin.is_connected());
 }
+
+#[test]
+fn a_queue_that_must_not_be_polled_behind_a_destroy_is_not() {
+    let devices = vec![&sim::rows::QEDR_ROCE];
+    let mut bed = Bed::new(&Plan { devices, ..Plan::default() });
+    let host = bed.host(1);
+    let queue = HostQueue::dial(&mut bed, &host, 0, 0, 32);
+    assert!(queue.is_connected());
+    // No flush is waited for: the completions that come are of a queue pair that is destroyed.
+    bed.reactor.close(0, Cause::DeviceFatal);
+    bed.reactor.settle(0);
+    assert!(bed.reactor.lanes[0].silent);
+    bed.run(Duration::from_secs(5));
+    assert_eq!(bed.fabric.violations().len(), 0);
+    assert!(bed.reactor.conns.is_empty() && bed.reactor.lanes.is_empty());
+}
