@@ -225,3 +225,16 @@ fn a_marker_for_which_the_queue_has_no_room_is_posted_later_or_not_at_all() {
     let report = bed.conn.report(bed.now());
     assert!(!report.flush_deadline_met, "counting ends it: {report:?}");
 }
+
+#[test]
+fn a_receive_that_comes_back_in_a_close_is_not_posted_again() {
+    let mut bed = Bed::live(&rows::SIW_6_12, Method::Accounting);
+    let now = bed.now();
+    bed.conn.close(now, Cause::Shutdown, &mut bed.out);
+    let (posted, calls) = (bed.conn.report(now).recv.posted, bed.fabric.calls(bed.node));
+    bed.receive();
+    bed.flush();
+    assert_eq!(bed.conn.report(now).recv.posted, posted, "siw takes it, and it never comes back");
+    assert_eq!(bed.fabric.calls(bed.node), calls);
+    bed.ended();
+}
