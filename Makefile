@@ -29,7 +29,7 @@ test-all: install-deps  ## all scenarios, on both kernels: an hour and more
 	cargo test --workspace --exclude lab
 	LAB_KERNELS="6.12 6.1" cargo test -p lab -- --include-ignored
 
-sim: install-deps ## SEEDS runs (1000) of the daemon in a simulated world, and each call failed once
+sim: install-deps ## the daemon in a simulated world: SEEDS=1000 runs, and each call failed once
 	cargo run -p world -- --seeds 0..$(or $(SEEDS),1000)
 	cargo run -p world -- --calls all
 
@@ -62,8 +62,8 @@ lab-shell: build  ## a shell in a guest with an RDMA device and the daemon; DEVI
 install-deps:
 	@tests/lab/install
 
-mutants: install-deps ## deliberate faults in the close path, and what catches each (half an hour)
+mutants: install-deps ## deliberate faults in the close path, and what catches each (a quarter of an hour)
 	cargo run -p mutants
 
-model: install-deps ## every order of events around a close, on every row (a quarter of an hour)
+model: install-deps ## every order of events around a close, on every row (20 to 40 minutes)
 	cargo run --release -p model -- run full
