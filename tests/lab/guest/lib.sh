@@ -225,7 +225,7 @@ sluice_number() {
 
 # nvme_discover [ARGUMENT...]: the discovery log page as nvme-cli prints it.
 nvme_discover() { reach within 30 nvme discover -t rdma -a "$IP" -s "$PORT" "$@"; }
-# reach COMMAND...: runs what connects to a target, on siw up to three times.
+# reach COMMAND...: runs what connects to a target, on siw up to six times.
 # QUIRK(siw): accept (siw_cm.c, siw_accept) answers the peer before it takes the socket over. A first
 # message that comes in between lies there until a second one comes, and the host sends none: its
 # Connect command times out. That is the kernel's, with any target; only it is tried again.
@@ -233,9 +233,9 @@ reach() {
   modprobe nvme-rdma
   if [ "$DEVICE" != siw ]; then "$@"; return; fi
   # Seconds, instead of 60.
-  echo 10 >/sys/module/nvme_core/parameters/admin_timeout
+  echo 6 >/sys/module/nvme_core/parameters/admin_timeout
   local try before
-  for try in 1 2 3; do
+  for try in 1 2 3 4 5 6; do
     before=$(connects_timed_out)
     if "$@"; then return 0; fi
     [ "$(connects_timed_out)" -gt "$before" ] || return 1
