@@ -27,6 +27,13 @@ pub(crate) enum Flushes {
     Out(usize),
 }
 
+impl Flushes {
+    /// So many are out.
+    fn out(left: usize) -> Self {
+        if left == 0 { Self::Nothing } else { Self::Out(left) }
+    }
+}
+
 impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
     /// No I/O of this controller is left. Says whether its caches are flushed, too.
     pub(crate) fn flush_for_shutdown(&mut self, name: Name) -> bool {
@@ -44,8 +51,7 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
         disks.sort_unstable_by_key(|disk| disk.0);
         disks.dedup();
         if let Some(entry) = self.controller_mut(name) {
-            let left = disks.len();
-            entry.flushes = if left == 0 { Flushes::Nothing } else { Flushes::Out(left) };
+            entry.flushes = Flushes::out(disks.len());
         }
         let token = DiskToken {
             conn: CONTROLLER,
@@ -77,8 +83,7 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
         // An association that ended in the meantime waits for nothing.
         let Some(entry) = self.controller_mut(name) else { return true };
         if let Flushes::Out(left) = entry.flushes {
-            let left = left.saturating_sub(1);
-            entry.flushes = if left == 0 { Flushes::Nothing } else { Flushes::Out(left) };
+            entry.flushes = Flushes::out(left.saturating_sub(1));
         }
         self.look_for_quiesced(name);
         self.controller_events(name);
