@@ -21,15 +21,7 @@ allow_storm() {
 storm() {
   local rounds=$1 i warm began grown
   allow_storm
-  sluice_start <<END
-$(sluice_base)
-[[subsystem]]
-nqn = "$NQN"
-allow_any_host = true
-[[subsystem.namespace]]
-nsid = 1
-ram = "16 MiB"
-END
+  sluice_export 'ram = "16 MiB"'
   sluice_warm_up
 
   for ((i = 1; i <= 10; i++)); do round "$i"; done

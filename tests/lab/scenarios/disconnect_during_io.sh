@@ -7,15 +7,7 @@
 allow_reconnects
 # The host's block layer loses what fio had under way.
 allow_warning '(I/O error, dev|Buffer I/O error on dev|lost async page write)'
-sluice_start <<END
-$(sluice_base)
-[[subsystem]]
-nqn = "$NQN"
-allow_any_host = true
-[[subsystem.namespace]]
-nsid = 1
-device = "$(scratch 0)"
-END
+sluice_export "device = \"$(scratch 0)\""
 sluice_warm_up
 
 for direction in randread randwrite randrw; do

@@ -13,15 +13,7 @@ sums() { (cd "$1" && find . -type f | sort | xargs sha256sum); }
 sums "$tree" >/run/scenario/wanted
 expect "files of the tree" 61 "$(wc -l </run/scenario/wanted)"
 
-sluice_start <<END
-$(sluice_base)
-[[subsystem]]
-nqn = "$NQN"
-allow_any_host = true
-[[subsystem.namespace]]
-nsid = 1
-ram = "96 MiB"
-END
+sluice_export 'ram = "96 MiB"'
 sluice_warm_up
 
 nvme_connect "$NQN" -i 2

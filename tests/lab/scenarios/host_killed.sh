@@ -5,15 +5,7 @@
 
 target() {
   allow_warning 'rxe0: qp#[0-9]+ make_send_cqe: non-flush error status'
-  sluice_start <<END
-$(sluice_base)
-[[subsystem]]
-nqn = "$NQN"
-allow_any_host = true
-[[subsystem.namespace]]
-nsid = 1
-device = "$(scratch 0)"
-END
+  sluice_export "device = \"$(scratch 0)\""
   sluice_warm_up
   signal exported
   await writing 60

@@ -17,15 +17,7 @@ has() {
 }
 
 if [ "$BOOT" = 1 ]; then
-  sluice_start <<END
-$(sluice_base)
-[[subsystem]]
-nqn = "$NQN"
-allow_any_host = true
-[[subsystem.namespace]]
-nsid = 1
-device = "$disk"
-END
+  sluice_export "device = \"$disk\""
   nvme_connect
   device=$(nvme_device)
   expect "what the host knows of the cache" "write back" \
@@ -57,15 +49,7 @@ for i in {100..107}; do has "$i" || lost=$((lost + 1)); done
 say "all $(cat "$done_file") flushed blocks are there; of 8 that were not flushed $lost are lost"
 [ "$lost" -gt 0 ] || fail "nothing was lost: this disk is not volatile"
 # The daemon serves what is there.
-sluice_start <<END
-$(sluice_base)
-[[subsystem]]
-nqn = "$NQN"
-allow_any_host = true
-[[subsystem.namespace]]
-nsid = 1
-device = "$disk"
-END
+sluice_export "device = \"$disk\""
 sluice_warm_up
 nvme_connect
 expect "the first block through the daemon" "$(pattern 0 | sha256sum)" \

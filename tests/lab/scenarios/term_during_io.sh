@@ -5,15 +5,7 @@
 # disks: 1x256MiB
 
 allow_reconnects
-sluice_start <<END
-$(sluice_base)
-[[subsystem]]
-nqn = "$NQN"
-allow_any_host = true
-[[subsystem.namespace]]
-nsid = 1
-device = "$(scratch 0)"
-END
+sluice_export "device = \"$(scratch 0)\""
 sluice_warm_up
 
 nvme_connect "$NQN" -i 2 --reconnect-delay=1 --ctrl-loss-tmo=60
