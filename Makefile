@@ -30,8 +30,8 @@ test-all: install-deps  ## all scenarios, on both kernels: an hour and more
 	LAB_KERNELS="6.12 6.1" cargo test -p lab -- --include-ignored
 
 sim: install-deps ## the daemon in a simulated world: SEEDS=1000 runs, and each call failed once
-	cargo run -p world -- --seeds 0..$(or $(SEEDS),1000)
-	cargo run -p world -- --calls all
+	cargo run --profile search -p world -- --seeds 0..$(or $(SEEDS),1000)
+	cargo run --profile search -p world -- --calls all
 
 check: install-deps ## formatting and lints
 	cargo fmt --all --check
@@ -66,4 +66,4 @@ mutants: install-deps ## deliberate faults in the close path, and what catches e
 	cargo run -p mutants
 
 model: install-deps ## every order of events around a close, on every row (20 to 40 minutes)
-	cargo run --release -p model -- run full
+	cargo run --profile search -p model -- run full
