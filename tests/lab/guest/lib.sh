@@ -230,7 +230,7 @@ nvme_discover() { reach within 30 nvme discover -t rdma -a "$IP" -s "$PORT" "$@"
 # message that comes in between lies there until a second one comes, and the host sends none: its
 # Connect command times out. That is the kernel's, with any target; only it is tried again.
 reach() {
-  modprobe nvme-rdma
+  [ -d /sys/module/nvme_rdma ] || modprobe nvme-rdma
   if [ "$DEVICE" != siw ]; then "$@"; return; fi
   # Seconds, instead of 60.
   echo 6 >/sys/module/nvme_core/parameters/admin_timeout
@@ -266,9 +266,10 @@ nvme_device() {
 }
 # nvme_controllers [NQN]: names of the host's controllers of a subsystem, one a line.
 nvme_controllers() {
-  local controller
+  local controller nqn
   for controller in /sys/class/nvme/nvme*; do
-    [ "$(cat "$controller/subsysnqn" 2>/dev/null)" = "${1:-$NQN}" ] && echo "${controller##*/}"
+    read -r nqn 2>/dev/null <"$controller/subsysnqn" || continue
+    [ "$nqn" = "${1:-$NQN}" ] && echo "${controller##*/}"
   done
   return 0
 }

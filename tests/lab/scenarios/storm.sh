@@ -1,8 +1,8 @@
-# title: fifty connects and disconnects in a row leave nothing behind
+# title: two hundred connects and disconnects in a row leave nothing behind
 # group: nvme
 # timeout: 180 s
 # cpus: 4
 # disks: 1x256MiB
 
 . "$LAB/guest/endurance.sh"
-storm 50
+storm 200

@@ -167,6 +167,8 @@ pub struct Guest {
     machine: Machine,
     child: Child,
     boots: u32,
+    /// Of this boot.
+    starts: u32,
     started: Instant,
 }
 
@@ -177,7 +179,7 @@ impl Guest {
     /// When QEMU can't be started.
     pub fn power_on(machine: Machine, setup: &Setup, image: &Image) -> Result<Self> {
         let child = spawn(&machine, setup, image, 1)?;
-        Ok(Self { machine, child, boots: 1, started: Instant::now() })
+        Ok(Self { machine, child, boots: 1, starts: 1, started: Instant::now() })
     }
 
     /// Switches it on again after [`Guest::kill`].
@@ -187,8 +189,25 @@ impl Guest {
     pub fn power_on_again(&mut self, setup: &Setup, image: &Image) -> Result<()> {
         self.child = spawn(&self.machine, setup, image, self.boots + 1)?;
         self.boots += 1;
+        self.starts = 1;
         self.started = Instant::now();
         Ok(())
+    }
+
+    /// Switches it on again because it died before it took orders: the same boot once more.
+    ///
+    /// # Errors
+    /// When QEMU can't be started.
+    pub fn boot_again(&mut self, setup: &Setup, image: &Image) -> Result<()> {
+        self.child = spawn(&self.machine, setup, image, self.boots)?;
+        self.starts += 1;
+        self.started = Instant::now();
+        Ok(())
+    }
+
+    /// How often this boot was tried.
+    pub fn starts(&self) -> u32 {
+        self.starts
     }
 
     /// What it is for.
@@ -265,9 +284,9 @@ impl Guest {
         self.machine.console.as_deref().map(console_lines).unwrap_or_default()
     }
 
-    /// Why the kernel says it died, if it did.
+    /// Why the kernel says it died, if it did: its last words are of the last boot.
     pub fn panic(&self) -> Option<String> {
-        self.console().into_iter().find(|line| line.contains("Kernel panic"))
+        self.console().into_iter().rfind(|line| line.contains("Kernel panic"))
     }
 }
 

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// From starting QEMU to the guest taking orders; seen: 7 s, 57 s at a load of 20 on 2 CPUs.
 pub const BOOT_TIMEOUT: Duration = Duration::from_secs(180);
+/// A guest whose kernel dies before it takes orders is switched on so often at most.
+pub const BOOT_TRIES: u32 = 4;
 /// A scenario whose header says nothing.
 pub const SCENARIO_TIMEOUT_DEFAULT: Duration = Duration::from_secs(120);
 /// A scenario's own time limit can't be more.
