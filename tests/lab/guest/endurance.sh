@@ -21,7 +21,7 @@ round() {
 allow_storm() {
   allow_warning 'block nvme[0-9a-z]+: no (usable|available) path - (requeuing|failing) I/O'
   allow_warning '(Buffer I/O error on dev|Dev) nvme[0-9a-z]+(, logical block|: unable to read RDB)'
-  allow_warning '(nvme_ns_head_submit_bio: [0-9]+ callbacks suppressed|device autoloading is dep)'
+  allow_warning 'device autoloading is dep'
   allow_warning 'nvme nvme[0-9]+: failed nvme_keep_alive_end_io'
 }
 

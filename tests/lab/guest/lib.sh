@@ -326,7 +326,6 @@ allow_reconnects() {
   allow_warning 'nvme nvme[0-9]+: (RECV|SEND|MEMREG|LOCAL_INV|REG_MR)[a-zA-Z_ ]* for CQE .* failed'
   allow_warning 'nvme nvme[0-9]+: (resetting controller|Property Set error|failed to send request)'
   allow_warning 'block nvme[0-9a-z]+: no (usable|available) path - (requeuing|failing) I/O'
-  allow_warning 'nvme_ns_head_submit_bio: [0-9]+ callbacks suppressed'
   allow_warning 'siw: got TERMINATE|rxe0: qp#[0-9]+ make_send_cqe: non-flush error status'
 }
 
