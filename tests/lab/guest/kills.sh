@@ -154,11 +154,13 @@ summary() {
     column=${name##*:}
     awk -v column="$column" '$column != "-" { print $column }' "$counted" | sort -n |
       awk -v name="${name%:*}" '{ all[NR] = $1 } END {
-        printf "%s: p50 %d ms, worst %d ms of %d\n", name, all[int((NR + 1) / 2)], all[NR], NR }'
+        if (!NR) print name ": never"
+        else printf "%s: p50 %d ms, worst %d ms of %d\n", name, all[int((NR + 1) / 2)], all[NR], NR }'
   done
   awk '$15 != "-" && $12 != "-" { print $15 - $12 }' "$counted" | sort -n |
     awk '{ all[NR] = $1 } END {
-      printf "nvmet: known to queue pairs gone: p50 %d ms, worst %d ms of %d\n",
+      if (!NR) print "nvmet: known to queue pairs gone: never"
+      else printf "nvmet: known to queue pairs gone: p50 %d ms, worst %d ms of %d\n",
         all[int((NR + 1) / 2)], all[NR], NR }'
   [ -z "$NVMET_HANGS" ] || echo "nvmet: hangs in the end of a connection"
 }
