@@ -438,13 +438,20 @@ impl Drain {
 
     /// What decides how it goes on when time passes in leaps from one deadline to the next: which
     /// deadlines there are, not how far they are. When it polls next is left out: a poll that finds
-    /// nothing changes nothing. So are causes that only reports tell apart.
+    /// nothing changes nothing. So are causes that only reports tell apart, LAST_WQE_REACHED where
+    /// nothing waits for it, and from [`State::Destroying`] on everything but the disk: no input
+    /// looks at it any more.
     pub fn fingerprint(&self, hasher: &mut impl Hasher) {
+        (self.state, self.backend, self.finished).hash(hasher);
+        if self.state >= State::Destroying {
+            return;
+        }
         let left = self.deadlines().map(|at| at.is_some());
         let causes = (self.causes.device_dead(), self.causes.accounting_void());
-        (self.state, causes, left, self.markers).hash(hasher);
-        (self.send_out, self.recv_out, self.last_wqe, self.quiet_polls).hash(hasher);
-        (self.backend, self.finished).hash(hasher);
+        (causes, left, self.markers, self.send_out, self.recv_out).hash(hasher);
+        let awaited = self.shared_receives && self.caps.last_wqe != LastWqe::Never;
+        // Without the event, polls are not counted: it begins the count anew.
+        (awaited && self.last_wqe).then_some(self.quiet_polls).hash(hasher);
     }
 
     /// Where the connection is.
