@@ -3,16 +3,16 @@
 use sim::Injection;
 use transport::cause::Cause;
 use transport::connection::Connection;
-use transport::device::{AsyncEvent, CmEvent, Token};
+use transport::device::{AsyncEvent, CmEvent};
 use transport::drain::State;
 use transport::time::Now;
 
-use crate::player::Player;
+use crate::player::{Player, TOKEN};
 use crate::stage::TARGET;
 use crate::variant::Close;
 
 /// One action.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     /// The fabric lets the one at this place happen, and the reactor reads events.
     Happen(usize),
@@ -34,8 +34,8 @@ pub(crate) enum Action {
     Deadline,
     /// The next poll of a wait for shared receives is due.
     QuietPoll,
-    /// An event comes that nothing announced.
-    Inject(Injection),
+    /// The event at this place of [`INJECTIONS`] comes, that nothing announced.
+    Inject(usize),
     /// The peer sends a command.
     Message,
     /// The peer disconnects.
@@ -57,7 +57,7 @@ impl std::fmt::Display for Action {
             Self::Kick => f.write_str("time passes: the move to ERR is due again"),
             Self::Deadline => f.write_str("time passes: the deadline is met"),
             Self::QuietPoll => f.write_str("time passes: the next poll is due"),
-            Self::Inject(injection) => write!(f, "out of nothing: {injection:?}"),
+            Self::Inject(place) => write!(f, "out of nothing: {:?}", INJECTIONS[*place]),
             Self::Message => f.write_str("the peer sends a command"),
             Self::PeerDisconnects => f.write_str("the peer disconnects"),
             Self::PeerVanishes => f.write_str("the peer's power goes off"),
@@ -68,16 +68,90 @@ impl std::fmt::Display for Action {
 /// Polls for shared receives that are told apart: the most hesitant row waits for two.
 pub(crate) const QUIET_POLLS: u8 = 2;
 
-const CM_EVENTS: [CmEvent; 8] = [
-    CmEvent::Established,
-    CmEvent::Disconnected,
-    CmEvent::Rejected,
-    CmEvent::Unreachable,
-    CmEvent::ConnectError,
-    CmEvent::AddrChange,
-    CmEvent::TimewaitExit,
-    CmEvent::DeviceRemoval,
+/// The number of a run's only connection.
+pub(crate) const CONNECTION: usize = 0;
+
+/// Events out of nothing: first those that are read while the CM's channel is.
+const INJECTIONS: [Injection; 15] = [
+    Injection::Cm(CONNECTION, CmEvent::Established),
+    Injection::Cm(CONNECTION, CmEvent::Disconnected),
+    Injection::Cm(CONNECTION, CmEvent::Rejected),
+    Injection::Cm(CONNECTION, CmEvent::Unreachable),
+    Injection::Cm(CONNECTION, CmEvent::ConnectError),
+    Injection::Cm(CONNECTION, CmEvent::AddrChange),
+    Injection::Cm(CONNECTION, CmEvent::TimewaitExit),
+    Injection::Cm(CONNECTION, CmEvent::DeviceRemoval),
+    Injection::DeviceRemoval(TARGET),
+    Injection::QueuePairError(CONNECTION),
+    Injection::Async(TARGET, AsyncEvent::QpError(TOKEN)),
+    Injection::Async(TARGET, AsyncEvent::CommEstablished(TOKEN)),
+    Injection::LastWqe(CONNECTION),
+    Injection::CompletionQueueError(TARGET),
+    Injection::DeviceFatal(TARGET),
 ];
+
+/// So many of them come by the CM's channel.
+const HEARD: usize = 9;
+
+/// Actions that are one and not many.
+const SINGLE: [Action; 11] = [
+    Action::Poll,
+    Action::PostRead,
+    Action::PostResponse,
+    Action::Close,
+    Action::Disk,
+    Action::Kick,
+    Action::Deadline,
+    Action::QuietPoll,
+    Action::Message,
+    Action::PeerDisconnects,
+    Action::PeerVanishes,
+];
+
+// Bytes of a path: happenings from 0, and then from these on.
+const ERRANDS_FROM: u8 = 64;
+const SINGLE_FROM: u8 = 96;
+const INJECTIONS_FROM: u8 = 128;
+
+impl Action {
+    /// Its byte in a path. A path names its actions, not their places among those that could have
+    /// been: so it is played without looking what those were.
+    pub(crate) fn byte(self) -> u8 {
+        let (from, place) = match self {
+            Self::Happen(place) => (0, place),
+            Self::Errand(place) => (ERRANDS_FROM, place),
+            Self::Inject(place) => (INJECTIONS_FROM, place),
+            Self::Poll
+            | Self::PostRead
+            | Self::PostResponse
+            | Self::Close
+            | Self::Disk
+            | Self::Kick
+            | Self::Deadline
+            | Self::QuietPoll
+            | Self::Message
+            | Self::PeerDisconnects
+            | Self::PeerVanishes => {
+                let place = SINGLE.iter().position(|action| *action == self);
+                (SINGLE_FROM, place.expect("every action that is one is listed"))
+            }
+        };
+        from + u8::try_from(place).expect("there are few of each kind")
+    }
+
+    fn from_byte(byte: u8) -> Option<Self> {
+        let behind = |from: u8| usize::from(byte - from);
+        match byte {
+            0..ERRANDS_FROM => Some(Self::Happen(behind(0))),
+            ERRANDS_FROM..SINGLE_FROM => Some(Self::Errand(behind(ERRANDS_FROM))),
+            SINGLE_FROM..INJECTIONS_FROM => SINGLE.get(behind(SINGLE_FROM)).copied(),
+            INJECTIONS_FROM.. => {
+                let place = behind(INJECTIONS_FROM);
+                (place < INJECTIONS.len()).then_some(Self::Inject(place))
+            }
+        }
+    }
+}
 
 impl Player<'_> {
     /// What may happen now, in a fixed order.
@@ -143,33 +217,16 @@ impl Player<'_> {
             actions.push(Action::PeerDisconnects);
             actions.push(Action::PeerVanishes);
         }
-        let number = self.peer.number();
-        if heard {
-            actions.extend(CM_EVENTS.map(|event| Action::Inject(Injection::Cm(number, event))));
-            actions.push(Action::Inject(Injection::DeviceRemoval(TARGET)));
-        }
-        let token = Token(1);
-        actions.extend(
-            [
-                Injection::QueuePairError(number),
-                Injection::Async(TARGET, AsyncEvent::QpError(token)),
-                Injection::Async(TARGET, AsyncEvent::CommEstablished(token)),
-                Injection::LastWqe(number),
-                Injection::CompletionQueueError(TARGET),
-                Injection::DeviceFatal(TARGET),
-            ]
-            .map(Action::Inject),
-        );
+        let from = if heard { 0 } else { HEARD };
+        actions.extend((from..INJECTIONS.len()).map(Action::Inject));
     }
 
-    /// Lets one of the actions happen, of the path's choice; `None` when there is none.
+    /// Lets the path's next action happen; `None` when it has none, or none that there is.
     pub(crate) fn step(&mut self) -> Option<Action> {
-        let mut actions = self.actions();
-        if actions.is_empty() {
+        let action = Action::from_byte(self.choices().step()?)?;
+        if matches!(action, Action::Errand(place) if place >= self.errands.len()) {
             return None;
         }
-        let pick = self.choices().step(actions.len());
-        let action = actions.swap_remove(pick);
         self.stage.fabric.note_with(|| format!("-- {action}"));
         self.perform(&action);
         Some(action)
@@ -209,9 +266,9 @@ impl Player<'_> {
                 let at = self.conn.as_ref().and_then(Connection::timeout);
                 self.pass(at);
             }
-            Action::Inject(injection) => {
+            Action::Inject(place) => {
                 self.choices().spend();
-                self.stage.fabric.inject(*injection);
+                self.stage.fabric.inject(INJECTIONS[*place]);
                 self.read_events();
             }
             Action::Message => {
@@ -239,7 +296,7 @@ impl Player<'_> {
 
     fn pass(&mut self, at: Option<Now>) {
         let Some(at) = at else { return };
-        self.stage.fabric.set_now(at);
+        self.stage.set_now(at);
         self.poll();
         self.drive(Connection::handle_timeout);
     }

@@ -57,16 +57,12 @@ impl Choices {
         usize::from(next)
     }
 
-    /// As [`Self::pick`], and kept even when there is only one option: a step is never silent.
-    pub fn step(&self, options: usize) -> usize {
-        if options > 1 {
-            return self.pick(options);
-        }
+    /// The path's next byte as it is: an action. What else could have been is the search's to know.
+    pub fn step(&self) -> Option<u8> {
         let mut tape = self.lock();
-        if !tape.frozen {
-            tape.taken.push((0, 1));
-        }
-        0
+        let byte = *tape.path.get(tape.taken.len())?;
+        tape.taken.push((byte, byte.saturating_add(1)));
+        Some(byte)
     }
 
     /// How much of the path was played, choices beyond it included.

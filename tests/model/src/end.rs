@@ -27,7 +27,7 @@ impl Player<'_> {
                 break;
             }
             let Some(at) = self.conn.as_ref().and_then(Connection::timeout) else { break };
-            self.stage.fabric.set_now(at);
+            self.stage.set_now(at);
             self.poll();
             self.drive(Connection::handle_timeout);
         }

@@ -7,6 +7,13 @@
 //! registered memory can't be copied. The search is breadth first, so that the first violation
 //! found is a shortest one, and gives a path up where its fingerprint has been seen before.
 //!
+//! A fingerprint leaves out what nothing looks at any more, and that is most of what keeps the
+//! search small: from `Destroying` on the drain's counts, causes and events
+//! (`transport/tests/fingerprint.rs` compares drains that differ in them); once nothing is posted
+//! any more, how completions of the two queues mix; and what lies in a completion queue that is
+//! polled no more ([`sim::Polls`]). The fabric is coarse: it asks for the outcome of an axis only
+//! where outcomes differ.
+//!
 //! The search is our own ([`search`], about 150 lines) and not `stateright`: there a state is a
 //! value, and its actions, its successors and its properties are each computed from it, which here
 //! would be three replays for each transition instead of one; its liveness check also takes a

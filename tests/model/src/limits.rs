@@ -21,7 +21,7 @@ pub struct Bound {
 impl Bound {
     /// For `cargo test`.
     pub const SMALL: Self =
-        Self { adversities: 1, receives: 1, reads: false, messages: 0, kicks: 1, states: 100_000 };
+        Self { adversities: 1, receives: 1, reads: true, messages: 0, kicks: 1, states: 100_000 };
 
     /// Everything once: three requests on the send queue, three receives, one adversity.
     pub const MEDIUM: Self =

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use sim::{DiskAccess, DiskTouch, Peer, Reaping, SimSrq, SimStack};
+use sim::{DiskAccess, DiskTouch, Peer, Polls, Reaping, SimSrq, SimStack};
 use transport::cause::Cause;
 use transport::connection::Connection;
 use transport::device::{
@@ -20,12 +20,12 @@ use transport::shared_receives::SharedQueue;
 use transport::time::Now;
 use transport::wr::{IdKind, Memory, Retired, WrId, WrKind};
 
-use crate::actions::QUIET_POLLS;
+use crate::actions::{CONNECTION, QUIET_POLLS};
 use crate::choices::Choices;
 use crate::stage::{QP_CAPS, Stage};
 
 /// Whose events are this connection's.
-const TOKEN: Token = Token(1);
+pub(crate) const TOKEN: Token = Token(1);
 
 /// What a reaper is busy with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -111,10 +111,11 @@ impl<'a> Player<'a> {
     /// The stage is broken: what is done here can't fail.
     #[must_use]
     pub fn new(stage: &'a Stage, path: &[u8]) -> Self {
-        stage.fabric.forget_connections();
+        stage.restart();
         stage.choices.restart(&[], 0);
         stage.choices.freeze();
         let peer = stage.host.connect(Stage::address(), sim::peer::ConnectParams::default());
+        debug_assert_eq!(peer.number(), CONNECTION);
         for context in 0..2 {
             peer.post_recv(64, context);
         }
@@ -124,7 +125,7 @@ impl<'a> Player<'a> {
             _ => unreachable!("the request was let through"),
         };
         let device = request.id.device().expect("nothing fails before a run");
-        let now = stage.fabric.now();
+        let now = stage.now();
         let before = stage.lane.borrow().pool().used_bytes();
         let Ok((conn, shared)) = connect(stage, now, request.id) else {
             unreachable!("nothing fails before a run")
@@ -171,7 +172,7 @@ impl<'a> Player<'a> {
     }
 
     pub(crate) fn now(&self) -> Now {
-        self.stage.fabric.now()
+        self.stage.now()
     }
 
     pub(crate) fn state(&self) -> State {
@@ -403,8 +404,10 @@ impl<'a> Player<'a> {
         if self.silent {
             return;
         }
-        let mut wcs = [Wc::EMPTY; 8];
-        // A stale completion may come with each poll; a batch is bounded all the same.
+        // More than the two queues and a stale completion: one batch empties the queue, so that it
+        // makes no difference which completions would have been the last of the first batch.
+        let mut wcs = [Wc::EMPTY; 16];
+        // A batch is bounded all the same.
         for _ in 0..4 {
             let count = match self.stage.poll(&mut wcs) {
                 Ok(count) => count,
@@ -478,11 +481,25 @@ impl<'a> Player<'a> {
     /// A reaper is done with an errand.
     pub(crate) fn run_errand(&mut self, index: usize) {
         let (_, reaping) = self.errands.remove(index);
-        self.stage.fabric.set_now(reaping.ready_at());
+        self.stage.set_now(reaping.ready_at());
         if let Some(outcome) = reaping.run() {
             self.drive(|conn, now, out| conn.handle_outcome(now, outcome, out));
         }
         self.read_events();
+    }
+
+    /// What this driver makes of the order of completions.
+    ///
+    /// A connection that takes posts dispatches by it: a READ that is polled before the flush of a
+    /// shared receive goes to the disk, one that is polled behind it does not. Once it takes none,
+    /// a completion only gives its work request's memory back, and in order that of older ones of
+    /// the same queue; a batch is settled when it is through.
+    fn polls(&self) -> Polls {
+        if self.silent {
+            return Polls::Never;
+        }
+        let posting = self.conn.as_ref().is_some_and(Connection::is_posting);
+        if posting { Polls::InOrder } else { Polls::ByQueue }
     }
 
     /// What decides how the run goes on.
@@ -490,7 +507,7 @@ impl<'a> Player<'a> {
     pub fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         if let Some(conn) = &self.conn {
-            self.stage.fabric.fingerprint().hash(&mut hasher);
+            self.stage.fabric.fingerprint(self.polls()).hash(&mut hasher);
             conn.fingerprint(&mut hasher);
         }
         (self.seen, self.silent, self.disk.is_some()).hash(&mut hasher);
@@ -528,7 +545,8 @@ impl<'a> Player<'a> {
             conn.fingerprint(&mut hasher);
         }
         let left = self.began.map(|began| self.now().since(began));
-        (self.stage.fabric.fingerprint_of_completions(), left).hash(&mut hasher);
+        let completions = self.stage.fabric.fingerprint_of_completions(self.polls());
+        (completions, left).hash(&mut hasher);
         (self.seen, self.silent, self.disk.is_some(), self.errands.len()).hash(&mut hasher);
         hasher.finish()
     }

@@ -149,38 +149,48 @@ impl Search {
 
     /// The ways through the start: the posts and the accept may fail too.
     fn roots(&mut self, stage: &Stage) {
-        self.siblings(&[], |search, path| {
+        self.siblings(|search, path| {
             let player = Player::new(stage, path);
             let taken = player.choices().taken_from(0);
-            search.arrive(player, 0, path.len(), &taken);
+            search.arrive(player, 0, 0, &taken);
             taken
         });
     }
 
+    /// Every action from a state, and every way that each one goes.
     fn expand(&mut self, stage: &Stage, node: usize) {
         let path = self.tree.path(node);
         let from = path.len();
-        self.siblings(&path, |search, path| {
-            let mut player = replay(stage, &path[..from]);
-            player.choices().extend(&path[from..]);
-            if player.step().is_none() {
-                player.clear();
-                return Vec::new();
+        let player = replay(stage, &path);
+        let actions = player.actions();
+        // The run that said what there is takes the first one itself.
+        let mut ready = Some(player);
+        for action in actions {
+            if self.found.len() >= FOUND_MAX {
+                break;
             }
-            let taken = player.choices().taken_from(from);
-            search.transitions += 1;
-            search.arrive(player, node, from, &taken);
-            taken
-        });
+            self.siblings(|search, answers| {
+                let mut player = ready.take().unwrap_or_else(|| replay(stage, &path));
+                player.choices().extend(&[action.byte()]);
+                player.choices().extend(answers);
+                let stepped = player.step();
+                debug_assert_eq!(stepped, Some(action));
+                let mut taken = player.choices().taken_from(from);
+                search.transitions += 1;
+                search.arrive(player, node, from, &taken);
+                taken.split_off(1)
+            });
+        }
+        if let Some(mut player) = ready {
+            player.clear();
+        }
     }
 
-    /// Tries every way to answer what is asked behind `prefix`: like an odometer, the last answer
-    /// counts fastest.
-    fn siblings(&mut self, prefix: &[u8], mut play: impl FnMut(&mut Self, &[u8]) -> Vec<(u8, u8)>) {
-        let mut suffix: Vec<u8> = Vec::new();
+    /// Tries every way to answer what is asked: like an odometer, the last answer counts fastest.
+    fn siblings(&mut self, mut play: impl FnMut(&mut Self, &[u8]) -> Vec<(u8, u8)>) {
+        let mut answers: Vec<u8> = Vec::new();
         loop {
-            let path: Vec<u8> = prefix.iter().chain(&suffix).copied().collect();
-            let mut taken = play(self, &path);
+            let mut taken = play(self, &answers);
             while let Some((answer, options)) = taken.pop() {
                 if answer + 1 < options {
                     taken.push((answer + 1, options));
@@ -190,7 +200,7 @@ impl Search {
             if taken.is_empty() || self.found.len() >= FOUND_MAX {
                 return;
             }
-            suffix = taken.into_iter().map(|(answer, _)| answer).collect();
+            answers = taken.into_iter().map(|(answer, _)| answer).collect();
         }
     }
 

@@ -3,13 +3,14 @@
 //! A lane maps and registers memory, which costs more than a whole run: so runs share it. What a
 //! failed destroy quarantines is lost to it; when little is left it is made anew.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use sim::peer::Region;
 use sim::{Fabric, Host, SimListener, SimStack};
 use transport::device::{CmId, DeviceError, ListenEvent, QpCaps, Stack, Wc};
 use transport::lane::Lane;
+use transport::time::Now;
 
 use crate::choices::Choices;
 use crate::limits::Bound;
@@ -36,6 +37,8 @@ pub struct Stage {
     pub(crate) host: Host,
     pub(crate) region: Region,
     pub(crate) lane: RefCell<Lane<SimStack>>,
+    /// The fabric's time, which is asked for all the time.
+    now: Cell<Now>,
     _listener: SimListener,
 }
 
@@ -49,7 +52,7 @@ impl Stage {
         let choices = Choices::default();
         choices.freeze();
         let fabric = Fabric::new(Box::new(choices.clone()));
-        fabric.coarse_flushes(true);
+        fabric.coarse(true);
         let node = fabric.add_node("target");
         fabric.add_device(node, variant.row, TARGET);
         let stack = fabric.stack(node);
@@ -76,10 +79,27 @@ impl Stage {
             host,
             region,
             lane: RefCell::new(lane),
+            now: Cell::default(),
             _listener: listener,
         };
         debug_assert!(QP_CAPS.recv_wr_max as usize > bound.receives);
         stage
+    }
+
+    pub(crate) fn now(&self) -> Now {
+        self.now.get()
+    }
+
+    /// Lets time pass; it never goes back.
+    pub(crate) fn set_now(&self, now: Now) {
+        self.fabric.set_now(now);
+        self.now.set(self.now.get().max(now));
+    }
+
+    /// Forgets the run before: time begins anew.
+    pub(crate) fn restart(&self) {
+        self.fabric.forget_connections();
+        self.now.set(Now::default());
     }
 
     pub(crate) fn poll(&self, out: &mut [Wc]) -> Result<usize, DeviceError> {

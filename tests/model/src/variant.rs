@@ -31,7 +31,10 @@ pub struct Variant {
 }
 
 impl Variant {
-    /// Every variant: markers only where the capability table allows one.
+    /// Every variant: markers only where the capability table allows one, and none beside shared
+    /// receives. `Connection::create_shared` drains by accounting: a marker on a shared queue says
+    /// nothing of one queue pair, and one on the send queue alone, which the drain contract would
+    /// allow, is not made by the code that ships.
     #[must_use]
     pub fn all() -> Vec<Self> {
         let mut all = Vec::new();

@@ -39,10 +39,12 @@ fn no_order_of_events_breaks_the_contract_on_the_second_half_of_the_variants() {
     search_half(1);
 }
 
+fn abortive(row: &'static Behaviour) -> Variant {
+    Variant { row, close: Close::Abortive, method: Method::Accounting, shared: false }
+}
+
 fn found(row: &'static Behaviour, bound: Bound) -> Vec<Found> {
-    let variant =
-        Variant { row, close: Close::Abortive, method: Method::Accounting, shared: false };
-    search(variant, bound).found
+    search(abortive(row), bound).found
 }
 
 fn names_rule(found: &[Found], rule: &str) -> bool {
@@ -55,7 +57,7 @@ static OUT_OF_ORDER: Behaviour =
 
 #[test]
 fn a_device_that_keeps_no_order_where_the_table_says_so_is_found_out() {
-    let bound = Bound { reads: true, adversities: 0, ..Bound::SMALL };
+    let bound = Bound { adversities: 0, ..Bound::SMALL };
     let found = found(&OUT_OF_ORDER, bound);
     assert!(names_rule(&found, "S1:"), "{found:?}");
 }
@@ -72,6 +74,13 @@ static LOSES: Behaviour = Behaviour {
 fn a_device_that_loses_requests_where_the_table_says_it_does_not_is_found_out() {
     let found = found(&LOSES, Bound::SMALL);
     assert!(names_rule(&found, "S1:"), "{found:?}");
+}
+
+#[test]
+fn the_path_that_is_told_shows_the_same_violation_again() {
+    let found = found(&LOSES, Bound::SMALL);
+    let lines = results::words(abortive(&LOSES), Bound::SMALL, &found[0].path);
+    assert!(lines.iter().any(|line| line.starts_with("broken: S1:")), "{}", lines.join("\n"));
 }
 
 /// A device that dies of polls that the table allows.

@@ -381,7 +381,9 @@ impl World {
         } else {
             self.qps[qp].state = QpState::Closing;
             self.note(|| format!("qp {qp} is in CLOSING"));
-            if self.axis("CLOSING loses READs", row.closing_loses_reads) {
+            let reads = |wr: &Wr| wr.is_read() && wr.phase == Phase::Posted;
+            let any = self.qps[qp].send.iter().any(reads);
+            if self.axis_by("CLOSING loses READs", row.closing_loses_reads, |loses| loses && any) {
                 let lost: Vec<u32> = self.qps[qp]
                     .send
                     .iter_mut()
@@ -395,7 +397,9 @@ impl World {
                     self.cancel_work(qp, ordinal);
                 }
             }
-            if self.axis("CLOSING flushes receives", row.closing_flushes_receives) {
+            let any = self.flushable(qp, true).is_some();
+            let axis = row.closing_flushes_receives;
+            if self.axis_by("CLOSING flushes receives", axis, |flushes| flushes && any) {
                 while self.flush_one(qp, true) {}
             }
             if self.conns[conn].peer != PeerState::Vanished {

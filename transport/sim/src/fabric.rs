@@ -11,6 +11,7 @@ use transport::time::Now;
 use crate::behaviour::Behaviour;
 use crate::cm::SimStack;
 use crate::device::DeviceInfo;
+use crate::fingerprint::Polls;
 use crate::happening::Happening;
 use crate::limits::RUN_MAX;
 use crate::memory::Range;
@@ -141,18 +142,19 @@ impl Fabric {
     pub fn enabled(&self) -> Vec<Happening> {
         let world = self.lock();
         let indices = world.enabled();
-        indices.into_iter().map(|i| Happening { what: world.pending[i].what.clone() }).collect()
+        indices.map(|i| Happening { what: world.pending[i].what.clone() }).collect()
     }
 
     /// How many things may happen now.
     #[must_use]
     pub fn enabled_count(&self) -> usize {
-        self.lock().enabled().len()
+        self.lock().enabled().count()
     }
 
-    /// Asynchronous flushes of a queue come in two steps, the oldest and all others, instead of one
-    /// by one: fewer states for an exhaustive driver.
-    pub fn coarse_flushes(&self, coarse: bool) {
+    /// Fewer states and choices for an exhaustive driver: asynchronous flushes of a queue come in
+    /// two steps, the oldest and all others, instead of one by one, and the oracle is asked only
+    /// between outcomes that differ where and when it is asked.
+    pub fn coarse(&self, coarse: bool) {
         self.lock().coarse = coarse;
     }
 
@@ -169,7 +171,7 @@ impl Fabric {
     /// Lets the one at that place of [`Self::enabled`] happen. Says whether there was one.
     pub fn happen(&self, index: usize) -> bool {
         let mut world = self.lock();
-        let Some(at) = world.enabled().get(index).copied() else { return false };
+        let Some(at) = world.enabled().nth(index) else { return false };
         let pending = world.pending.remove(at);
         world.perform(pending.what);
         true
@@ -178,7 +180,7 @@ impl Fabric {
     /// Lets one enabled thing happen, of the oracle's choice. Says whether there was one.
     pub fn step(&self) -> bool {
         let mut world = self.lock();
-        let enabled = world.enabled();
+        let enabled: Vec<usize> = world.enabled().collect();
         if enabled.is_empty() {
             return false;
         }
@@ -280,8 +282,8 @@ impl Fabric {
 
     /// As [`Self::fingerprint`], of what can be polled only.
     #[must_use]
-    pub fn fingerprint_of_completions(&self) -> u64 {
-        self.lock().fingerprint_of_completions()
+    pub fn fingerprint_of_completions(&self, polls: Polls) -> u64 {
+        self.lock().fingerprint_of_completions(polls)
     }
 
     /// As [`Self::note`], made only when a trace is kept.
@@ -289,10 +291,10 @@ impl Fabric {
         self.lock().note(line);
     }
 
-    /// A number that two fabrics share when they behave alike from here on: addresses, ids and the
-    /// absolute time are left out.
+    /// A number that two fabrics share when they behave alike from here on, for a driver that polls
+    /// in this way: addresses, ids and the absolute time are left out.
     #[must_use]
-    pub fn fingerprint(&self) -> u64 {
-        self.lock().fingerprint()
+    pub fn fingerprint(&self, polls: Polls) -> u64 {
+        self.lock().fingerprint(polls)
     }
 }

@@ -2,10 +2,23 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use crate::completion::CqEntry;
 use crate::connection::Conn;
 use crate::happening::What;
 use crate::queue_pair::{QpModel, Wr};
 use crate::world::World;
+
+/// What a driver makes of the order of completions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Polls {
+    /// It goes on differently by it.
+    InOrder,
+    /// It empties a completion queue whenever it polls, and only the order in which the completions
+    /// of one queue come means something to it, not how those of two queues mix.
+    ByQueue,
+    /// It polls no more.
+    Never,
+}
 
 fn hash_wr(wr: &Wr, hasher: &mut impl Hasher) {
     (wr.is_read(), wr.is_sink(), wr.signaled, wr.phase, wr.fate).hash(hasher);
@@ -38,16 +51,30 @@ impl World {
         queue.iter().position(|wr| wr.ordinal == ordinal)
     }
 
-    pub(crate) fn fingerprint_of_completions(&self) -> u64 {
+    fn hash_entry(&self, entry: &CqEntry, hasher: &mut impl Hasher) {
+        let place = self.place(entry.qp, entry.is_recv, entry.ordinal);
+        (entry.qp, entry.is_recv, place).hash(hasher);
+        std::mem::discriminant(&entry.wc.status).hash(hasher);
+    }
+
+    pub(crate) fn fingerprint_of_completions(&self, polls: Polls) -> u64 {
         let mut hasher = DefaultHasher::new();
         for cq in &self.cqs {
-            (cq.armed, cq.broken, cq.poisoned, cq.events).hash(&mut hasher);
+            (cq.armed, cq.broken, cq.events).hash(&mut hasher);
+            if polls == Polls::Never {
+                continue;
+            }
             let row = self.devices[cq.device].row;
-            (row.stale_completions.contains(&true) && cq.last.is_some()).hash(&mut hasher);
-            for entry in &cq.entries {
-                let place = self.place(entry.qp, entry.is_recv, entry.ordinal);
-                (entry.qp, entry.is_recv, place).hash(&mut hasher);
-                std::mem::discriminant(&entry.wc.status).hash(&mut hasher);
+            let stale = row.stale_completions.contains(&true) && cq.last.is_some();
+            (cq.poisoned, stale, cq.entries.len()).hash(&mut hasher);
+            let entries = || cq.entries.iter();
+            if polls == Polls::InOrder {
+                entries().for_each(|entry| self.hash_entry(entry, &mut hasher));
+                continue;
+            }
+            for is_recv in [false, true] {
+                let of_queue = entries().filter(|entry| entry.is_recv == is_recv);
+                of_queue.for_each(|entry| self.hash_entry(entry, &mut hasher));
             }
         }
         hasher.finish()
@@ -55,7 +82,7 @@ impl World {
 
     /// Addresses, ids and the absolute time are left out: `DefaultHasher::new` has fixed keys, so
     /// the number is the same in every process.
-    pub(crate) fn fingerprint(&self) -> u64 {
+    pub(crate) fn fingerprint(&self, polls: Polls) -> u64 {
         let mut hasher = DefaultHasher::new();
         for device in &self.devices {
             (device.fatal, device.disassociated, device.removed, device.events.len())
@@ -70,7 +97,7 @@ impl World {
         for conn in &self.conns {
             hash_conn(conn, &mut hasher);
         }
-        self.fingerprint_of_completions().hash(&mut hasher);
+        self.fingerprint_of_completions(polls).hash(&mut hasher);
         self.pending.len().hash(&mut hasher);
         // The order between tracks means nothing, that on one track does.
         let mut of_pending: Vec<(crate::happening::Track, u64, std::time::Duration)> = self

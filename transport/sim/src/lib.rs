@@ -40,6 +40,7 @@ pub use cm::{SimId, SimListener, SimStack};
 pub use completion::SimCq;
 pub use device::{SimDevice, SimMr, SimPd};
 pub use fabric::{Fabric, Node};
+pub use fingerprint::Polls;
 pub use happening::Happening;
 pub use inject::Injection;
 pub use oracle::{Call, Delay, Oracle, Plan, Question, Script, Seeded};

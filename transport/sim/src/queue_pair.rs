@@ -521,14 +521,19 @@ impl World {
             let (device, token) = (model.device, model.token);
             self.raise_async(device, AsyncEvent::SqDrained(token));
         }
-        match self.axis("flush", row.flush_timing) {
+        let waiting = [false, true].map(|is_recv| self.flushable(qp, is_recv).is_some());
+        let any = waiting.contains(&true);
+        match self.axis_by("flush", row.flush_timing, |timing| any.then_some(timing)) {
             FlushTiming::Never => {}
             FlushTiming::Async => {
                 self.schedule_flush(qp, false);
                 self.schedule_flush(qp, true);
             }
             FlushTiming::Sync => {
-                let recv_first = match self.axis("order of the flush", row.flush_order) {
+                let both = !waiting.contains(&false);
+                let effect = |order| both.then_some(order);
+                let order = self.axis_by("order of the flush", row.flush_order, effect);
+                let recv_first = match order {
                     FlushOrder::SendFirst => false,
                     FlushOrder::RecvFirst => true,
                 };
@@ -551,7 +556,7 @@ impl World {
         self.soon(Delay::Flush, track, wanted);
     }
 
-    fn flushable(&self, qp: usize, is_recv: bool) -> Option<usize> {
+    pub(crate) fn flushable(&self, qp: usize, is_recv: bool) -> Option<usize> {
         let queue = if is_recv { &self.qps[qp].recv } else { &self.qps[qp].send };
         queue.iter().position(|wr| {
             wr.fate == Fate::Normal && matches!(wr.phase, Phase::Posted | Phase::Executed)
@@ -674,7 +679,9 @@ impl World {
         self.remove(qp);
         let cq = self.qps[qp].cq;
         let mine = |entry: &CqEntry| entry.qp == qp;
-        match self.axis("completions after the destroy", row.after_destroy) {
+        let any = self.cqs[cq].entries.iter().any(mine);
+        let effect = |after| any.then_some(after);
+        match self.axis_by("completions after the destroy", row.after_destroy, effect) {
             AfterDestroy::Vanish => self.cqs[cq].entries.retain(|entry| !mine(entry)),
             AfterDestroy::Stay => {}
             AfterDestroy::MustNotPoll => {

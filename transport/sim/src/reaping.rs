@@ -26,11 +26,13 @@ impl Fabric {
             Job::DestroyQp { id, .. } => {
                 let conn = id.conn;
                 let row = world.devices[world.conns[conn].device].row;
-                let mut takes = world.axis("how long the destroy takes", row.destroy_takes);
+                let gives_up = |takes| row.destroy_gives_up && takes >= DESTROY_GIVES_UP_AFTER;
+                let (name, axis) = ("how long the destroy takes", row.destroy_takes);
+                let mut takes = world.axis_by(name, axis, gives_up);
                 if world.calm {
                     takes = row.destroy_takes[0];
                 }
-                let gives_up = row.destroy_gives_up && takes >= DESTROY_GIVES_UP_AFTER;
+                let gives_up = gives_up(takes);
                 world.conns[conn].destroy_began = true;
                 world.conns[conn].destroy_gives_up = gives_up;
                 takes

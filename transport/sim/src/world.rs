@@ -90,7 +90,8 @@ pub(crate) struct World {
     pub(crate) now: Now,
     oracle: Box<dyn Oracle>,
     pub(crate) calm: bool,
-    /// A queue is flushed in two steps: the oldest, then all others.
+    /// A queue is flushed in two steps: the oldest, then all others. The oracle is asked only
+    /// between outcomes of an axis that differ.
     pub(crate) coarse: bool,
     /// Handles of an earlier epoch mean nothing any more.
     pub(crate) epoch: u64,
@@ -169,6 +170,23 @@ impl World {
         axis[self.choose(Question::Axis(name), axis.len())]
     }
 
+    /// As [`Self::axis`]; a coarse world asks once for all outcomes of the same effect.
+    pub(crate) fn axis_by<T: Copy, E: PartialEq>(
+        &mut self,
+        name: &'static str,
+        axis: Axis<T>,
+        effect: impl Fn(T) -> E,
+    ) -> T {
+        if !self.coarse {
+            return self.axis(name, axis);
+        }
+        let differs = |at: usize| axis[..at].iter().all(|o| effect(*o) != effect(axis[at]));
+        let count = (0..axis.len()).filter(|at| differs(*at)).count();
+        let taken = self.choose(Question::Axis(name), count);
+        let at = (0..axis.len()).filter(|at| differs(*at)).nth(taken);
+        axis[at.expect("as many as were counted")]
+    }
+
     /// Whether the adversary does something of its own.
     pub(crate) fn mischief(&mut self, name: &'static str) -> bool {
         self.choose(Question::Mischief(name), 2) == 1
@@ -212,34 +230,21 @@ impl World {
         self.pending.retain(|pending| !unwanted(&pending.what));
     }
 
+    /// Indices of the oldest of each track.
+    fn oldest(&self) -> impl Iterator<Item = usize> {
+        let pending = &self.pending;
+        let first = |at: usize| pending[..at].iter().all(|p| p.track != pending[at].track);
+        (0..pending.len()).filter(move |at| first(*at))
+    }
+
     /// Indices of what may happen now: of each track the oldest.
-    pub(crate) fn enabled(&self) -> Vec<usize> {
-        let mut seen: Vec<Track> = Vec::with_capacity(self.pending.len());
-        let mut enabled = Vec::new();
-        for (index, pending) in self.pending.iter().enumerate() {
-            if seen.contains(&pending.track) {
-                continue;
-            }
-            seen.push(pending.track);
-            if pending.at <= self.now {
-                enabled.push(index);
-            }
-        }
-        enabled
+    pub(crate) fn enabled(&self) -> impl Iterator<Item = usize> {
+        self.oldest().filter(|at| self.pending[*at].at <= self.now)
     }
 
     /// When the next thing may happen.
     pub(crate) fn due(&self) -> Option<Now> {
-        let mut seen: Vec<Track> = Vec::with_capacity(self.pending.len());
-        let mut due = None;
-        for pending in &self.pending {
-            if seen.contains(&pending.track) {
-                continue;
-            }
-            seen.push(pending.track);
-            due = Some(due.map_or(pending.at, |at: Now| at.min(pending.at)));
-        }
-        due
+        self.oldest().map(|at| self.pending[at].at).min()
     }
 
     // Calls
