@@ -1,4 +1,6 @@
 //! What can go wrong: opening a disk, starting an engine, one operation.
+//!
+//! A message leaves out what its source says: whoever prints an error prints the chain.
 
 use std::io;
 use std::path::PathBuf;
@@ -80,7 +82,7 @@ pub enum OpenError {
         reason: String,
     },
     /// Memory for a ram disk, or room for a new file, is not there.
-    #[error("{what}: no room for {size_bytes} bytes: {source}")]
+    #[error("{what}: no room for {size_bytes} bytes")]
     NoRoom {
         /// The disk.
         what: String,
@@ -90,7 +92,7 @@ pub enum OpenError {
         source: io::Error,
     },
     /// Any other failure of one system call.
-    #[error("{what}: {call} failed: {source}")]
+    #[error("{what}: {call} failed")]
     System {
         /// The disk.
         what: String,
@@ -186,15 +188,15 @@ impl IoError {
 pub enum EngineError {
     /// `io_uring_setup` is refused: old kernel, seccomp, or `kernel.io_uring_disabled`.
     #[error(
-        "io_uring is refused here ({source}); use the thread engine, \
-         or allow it (sysctl kernel.io_uring_disabled, the container's seccomp profile)"
+        "io_uring is refused here; use the thread engine, or allow it \
+         (sysctl kernel.io_uring_disabled, the container's seccomp profile)"
     )]
     UringRefused {
         /// What the kernel said.
         source: io::Error,
     },
     /// A call that an engine needs failed.
-    #[error("starting the disk engine: {call} failed: {source}")]
+    #[error("starting the disk engine: {call} failed")]
     System {
         /// The call.
         call: &'static str,
@@ -220,11 +222,35 @@ pub enum RegionError {
         len_bytes: usize,
     },
     /// The kernel refused, for instance for `RLIMIT_MEMLOCK`.
-    #[error("registering {len_bytes} bytes: {source}; raise LimitMEMLOCK if it is ENOMEM")]
+    #[error("registering {len_bytes} bytes failed; raise LimitMEMLOCK if memory is short")]
     Refused {
         /// The length given (bytes).
         len_bytes: usize,
         /// What the kernel said.
         source: io::Error,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+
+    use super::*;
+
+    #[test]
+    fn no_message_repeats_its_source() {
+        let source = || io::Error::from_raw_os_error(libc::ENOMEM);
+        let (what, call, len_bytes) = (String::from("ram disk"), "mmap", 4096);
+        let errors: [Box<dyn Error>; 5] = [
+            Box::new(OpenError::NoRoom { what: what.clone(), size_bytes: 4096, source: source() }),
+            Box::new(OpenError::System { what, call, source: source() }),
+            Box::new(EngineError::UringRefused { source: source() }),
+            Box::new(EngineError::System { call, source: source() }),
+            Box::new(RegionError::Refused { len_bytes, source: source() }),
+        ];
+        for error in errors {
+            let (message, cause) = (error.to_string(), error.source().expect("a source"));
+            assert!(!message.contains(&cause.to_string()), "{message}");
+        }
+    }
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sluice::control::limits::{REQUEST_BYTES_MAX, REQUEST_TIMEOUT, SOCKET_MODE};
-use sluice::control::{BindError, Client, ClientError, Server};
+use sluice::control::{BindError, Client, ClientError, ErrorCode, ErrorReply, Server};
 use sluice::status::{Queue, Status, Subsystem};
 use support::*;
 use tempfile::TempDir;
@@ -289,4 +289,22 @@ fn a_full_backlog_costs_no_more_than_the_timeout() {
     assert!(errors.iter().all(|error| matches!(error, ClientError::TimedOut { .. })), "{errors:?}");
     let taken = Server::bind(&path, SOCKET_MODE).err().unwrap();
     assert!(matches!(taken, BindError::InUse { .. }), "{taken}");
+}
+
+#[test]
+fn what_is_printed_names_the_cause_once() {
+    let printed = [
+        Server::bind(Path::new("/proc/absent/control.sock"), SOCKET_MODE).err().map(chain),
+        Client::connect(Path::new(&"x".repeat(300)), SOON).err().map(chain),
+        Some(chain(ClientError::from(ErrorReply::new(ErrorCode::Internal, "(os error 0)")))),
+    ];
+    for printed in printed {
+        let printed = printed.unwrap();
+        assert_eq!(printed.matches("(os error").count(), 1, "{printed}");
+    }
+}
+
+/// An error as the program prints it.
+fn chain(error: impl std::error::Error + Send + Sync + 'static) -> String {
+    format!("{:#}", anyhow::Error::new(error))
 }

@@ -14,8 +14,10 @@ pub(super) fn ask<T>(
 ) -> Result<T, Exit> {
     let answer = Client::connect(&socket(args)?, CLIENT_TIMEOUT).and_then(question);
     answer.map_err(|error| {
-        complain(format_args!("{error}{}", advice(&error)));
-        if error.unreachable() { Exit::DaemonNotReachable } else { Exit::Failed }
+        let exit = if error.unreachable() { Exit::DaemonNotReachable } else { Exit::Failed };
+        let advice = advice(&error);
+        complain(format_args!("{:#}{advice}", anyhow::Error::new(error)));
+        exit
     })
 }
 

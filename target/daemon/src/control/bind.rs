@@ -36,7 +36,7 @@ pub enum BindError {
     #[error("{} can't be the path of a socket", .0.display())]
     BadPath(PathBuf),
     /// A system call failed.
-    #[error("can't {step} {}: {source}", path.display())]
+    #[error("can't {step} {}", path.display())]
     System {
         /// What was tried.
         step: &'static str,

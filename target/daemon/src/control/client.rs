@@ -38,7 +38,7 @@ pub enum ClientError {
     #[error("the daemon at {} went away before it had answered", .0.display())]
     Closed(PathBuf),
     /// The socket failed otherwise.
-    #[error("can't ask the daemon at {}: {source}", path.display())]
+    #[error("can't ask the daemon at {}", path.display())]
     System {
         /// The socket.
         path: PathBuf,
@@ -54,7 +54,7 @@ pub enum ClientError {
         reason: String,
     },
     /// The daemon refused the request.
-    #[error("the daemon refused the request: {0}")]
+    #[error("the daemon refused the request")]
     Refused(#[from] ErrorReply),
 }
 

@@ -116,7 +116,10 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
         let (start, len) = pool.memory();
         match self.disks.register_region(start, len) {
             Ok(region) => pool.set_fixed(Some(region.0)),
-            Err(error) => tracing::warn!(%error, "a pool is not registered with the disks' ring"),
+            Err(error) => {
+                let error = format!("{:#}", anyhow::Error::new(error));
+                tracing::warn!(error, "a pool is not registered with the disks' ring");
+            }
         }
     }
 
