@@ -26,7 +26,7 @@ pub(crate) fn ram(spec: &DiskSpec, size_bytes: u64) -> Result<Parts, OpenError> 
         .map_err(|_too_big| no_room(io::ErrorKind::OutOfMemory.into()))?;
     let memory = Memory::map(len).map_err(no_room)?;
     let geometry = in_memory(spec, block_size, block_count);
-    let description = format!("ram disk of {len} bytes, lost when the daemon ends");
+    let description = format!("ram {}, lost when the daemon ends", shown(geometry.size_bytes()));
     Ok(Parts { geometry, backing: Backing::Ram(memory), description, notes })
 }
 
@@ -35,8 +35,16 @@ pub(crate) fn null(spec: &DiskSpec, size_bytes: u64) -> Result<Parts, OpenError>
     let what = "null disk";
     let (block_size, block_count, notes) = cut_to_blocks(spec, what, size_bytes, 512)?;
     let geometry = in_memory(spec, block_size, block_count);
-    let description = format!("null disk of {size_bytes} bytes: keeps no data");
+    let description = format!("null {}, keeps no data", shown(geometry.size_bytes()));
     Ok(Parts { geometry, backing: Backing::Null, description, notes })
+}
+
+/// Bytes in the largest unit that leaves a whole number of it.
+fn shown(bytes: u64) -> String {
+    let units = [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    let fits = units.into_iter().find(|(unit, _)| bytes.is_multiple_of(*unit));
+    let (unit, name) = fits.unwrap_or((1, "B"));
+    format!("{} {name}", bytes / unit)
 }
 
 fn in_memory(spec: &DiskSpec, block_size: u32, block_count: u64) -> Geometry {
@@ -117,4 +125,21 @@ fn explain_open(path: &Path, read_only: bool, errno: Errno) -> OpenError {
 
 fn system(path: &Path, call: &'static str, source: impl Into<io::Error>) -> OpenError {
     OpenError::System { what: path.display().to_string(), call, source: source.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::DiskKind;
+
+    #[test]
+    fn a_disk_in_memory_is_described_by_its_kind_and_size() {
+        for (size_bytes, told) in [
+            (16 << 20, "ram 16 MiB, lost when the daemon ends"),
+            (1536, "ram 1536 B, lost when the daemon ends"),
+        ] {
+            let spec = DiskSpec::new(DiskKind::Ram { size_bytes });
+            assert_eq!(ram(&spec, size_bytes).unwrap().description, told);
+        }
+    }
 }
