@@ -13,12 +13,16 @@ const UNITS: [(&str, u64); 7] = [
     ("d", 86_400_000_000_000),
 ];
 
+/// The units, for people.
+pub(crate) const UNITS_HELP: &str = "units are us, ms, s, min, h and d (a day)";
+
 /// Reads a whole number and a unit with or without space between them.
 ///
 /// # Errors
 /// What is wrong with the text, as the end of a sentence.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let (number, unit) = crate::quantity::split(text, "\"50 us\" or \"5 s\"")?;
+    let show = |nanos| show_duration(Duration::from_nanos(nanos));
+    let (number, unit) = crate::quantity::split(text, "\"50 us\" or \"5 s\"", &UNITS, show)?;
     let Some((_, factor)) = UNITS.iter().find(|(name, _)| *name == unit) else {
         return Err(unknown_unit(unit));
     };
@@ -40,14 +44,14 @@ pub fn show_duration(duration: Duration) -> String {
 
 fn unknown_unit(unit: &str) -> String {
     let near = match unit.to_ascii_lowercase().as_str() {
-        "" => return "has no unit: write us, ms, s, min or h after the number".to_owned(),
+        "" => return "has no unit: write us, ms, s, min, h or d after the number".to_owned(),
         "\u{b5}s" | "\u{3bc}s" | "usec" | "micros" | "us" => "us",
         "msec" | "millis" | "ms" => "ms",
         "sec" | "secs" | "second" | "seconds" | "s" => "s",
         "m" | "mins" | "minute" | "minutes" | "min" => "min",
         "hour" | "hours" | "hr" | "h" => "h",
         "day" | "days" | "d" => "d",
-        _ => return format!("has the unknown unit {unit:?}: use us, ms, s, min or h"),
+        _ => return format!("has the unknown unit {unit:?}: use us, ms, s, min, h or d"),
     };
     format!("has the unknown unit {unit:?}: did you mean {near:?}?")
 }
@@ -81,7 +85,10 @@ mod tests {
             ("5 m", "did you mean \"min\""),
             ("5 \u{b5}s", "did you mean \"us\""),
             ("5 moons", "unknown unit"),
-            ("1.5 s", "whole number"),
+            ("0.5 s", "whole number: write \"500 ms\""),
+            ("1.5 h", "whole number: write \"90 min\""),
+            ("0.5 ns", "whole number: use a smaller unit"),
+            ("5 week", "ms, s, min, h or d"),
             ("soon", "a number"),
             ("99999999999 d", "too large"),
         ];

@@ -92,6 +92,25 @@ pub fn load_layers(
     parse_layers(&text, &name, variables)
 }
 
+/// Says everything that can be said against a file and what it names on this machine, at once: what
+/// is missing here is looked for even when the text has errors. The configuration is there when
+/// the text has none.
+pub fn examine(path: &Path) -> (Option<Config>, Diagnostics) {
+    let name = path.display().to_string();
+    let read = file::read(path, &name);
+    let gathered = read.and_then(|text| gather(&text, &name, std::env::vars_os()));
+    let Gathered { config, disks, mut found } = match gathered {
+        Ok(gathered) => gathered,
+        Err(found) => return (None, found),
+    };
+    let valid = !found.has_errors();
+    for diagnostic in preflight::look(&config.control_socket, &disks) {
+        found.push(diagnostic);
+    }
+    found.sort();
+    (valid.then_some(config), found)
+}
+
 /// Checks the text of one file called `name`; no environment, no I/O.
 ///
 /// # Errors
@@ -109,18 +128,39 @@ pub fn parse_layers(
     name: &str,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Loaded, Diagnostics> {
-    let source = source::Source::new(name, text);
-    check_shape(&source, text)?;
-    let mut entries = tree::parse(&source, text)?;
-    let mut walk = walk::Walk { source: &source, found: Diagnostics::default() };
-    environment::overlay(&mut entries, variables, &mut walk.found);
-    let config = read(&mut walk, walk::Section::root(entries));
-    let mut found = walk.found;
+    let Gathered { config, mut found, .. } = gather(text, name, variables)?;
     found.sort();
     if found.has_errors() {
         return Err(found);
     }
     Ok(Loaded { config, warnings: found.into_vec() })
+}
+
+/// What could be read of a text, and what is wrong with it.
+struct Gathered {
+    config: Config,
+    disks: Vec<preflight::Disk>,
+    found: Diagnostics,
+}
+
+/// Reads as much of a text as can be read.
+///
+/// # Errors
+/// It is no TOML at all.
+fn gather(
+    text: &str,
+    name: &str,
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Gathered, Diagnostics> {
+    let source = source::Source::new(name, text);
+    check_shape(&source, text)?;
+    let mut entries = tree::parse(&source, text)?;
+    let found = Diagnostics::default();
+    let mut walk = walk::Walk { source: &source, found, disks: Vec::new() };
+    environment::overlay(&mut entries, variables, &mut walk.found);
+    let config = read(&mut walk, walk::Section::root(entries));
+    let walk::Walk { disks, found, .. } = walk;
+    Ok(Gathered { config, disks, found })
 }
 
 /// What is refused before any parsing.

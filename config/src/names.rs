@@ -183,10 +183,9 @@ fn check_target(target: &str) -> Result<(), String> {
 }
 
 fn unknown_level(level: &str) -> String {
-    let known = LOG_LEVELS.join(", ");
     match crate::near::nearest(level, LOG_LEVELS) {
         Some(near) => format!("has the unknown level {level:?}: did you mean {near:?}?"),
-        None => format!("has the unknown level {level:?}: use one of {known}"),
+        None => format!("has the unknown level {level:?}"),
     }
 }
 

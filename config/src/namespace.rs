@@ -9,6 +9,7 @@ use crate::keys;
 use crate::limits::{self, Bound};
 use crate::names::{Nsid, derive_uuid};
 use crate::nqn::SubsystemNqn;
+use crate::preflight::Disk;
 use crate::schema::{Backend, BlockSize, DirectIo, Namespace};
 use crate::sections;
 use crate::size::SizeBytes;
@@ -75,6 +76,7 @@ fn namespace(
         identities.eui64s.note(walk, &field, eui64, "");
         Some(eui64)
     });
+    let errors = walk.found.errors();
     let block_size_field = section.take("block_size");
     let block_size = block_size_field.as_ref().and_then(|field| block_size(walk, field));
     let backend = backend(walk, &mut section, block_size.unwrap_or(BlockSize::B512));
@@ -85,6 +87,10 @@ fn namespace(
         section.take("read_only").and_then(|field| walk.boolean(&field)).unwrap_or(false);
     walk.finish(section, &keys::NAMESPACE);
     let backend = backend?;
+    // Where a key of the disk is wrong, what the machine has says nothing about what was meant.
+    if walk.found.errors() == errors {
+        walk.disks.push(Disk { backend: backend.clone(), block_size, read_only });
+    }
     let mut direct = direct.unwrap_or(DirectIo::Auto);
     match &backend {
         Backend::File { path, create: _ } | Backend::Device { path } => {
@@ -196,7 +202,7 @@ fn backend(walk: &mut Walk<'_>, section: &mut Section, block: BlockSize) -> Opti
         }
         "ram" => {
             let size = disk_size(walk, &field, Some(limits::RAM_BYTES_MAX), block)?;
-            Some(Backend::Ram { size })
+            Some(Backend::Ram { size: walk.locate(&field, size) })
         }
         _ => Some(Backend::Null { size: disk_size(walk, &field, None, block)? }),
     }

@@ -1,6 +1,7 @@
 //! What only the machine can tell: whether the things that a configuration names are there.
 //!
 //! Looks at metadata, and opens what it looked at to see whether that is allowed; changes nothing.
+//! The state directory is not looked at: nothing is kept there yet.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata};
@@ -9,41 +10,92 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::diagnostic::{Diagnostic, Located};
-use crate::schema::{Backend, Config, Namespace};
+use crate::schema::{Backend, BlockSize, Config};
 use crate::size::SizeBytes;
 
 /// Looks at every path of the configuration and says what is wrong, at the line that named it.
 ///
 /// A disk may come and go between this and its opening: this is for good messages, not for safety.
 pub fn preflight(config: &Config) -> Vec<Diagnostic> {
+    look(&config.control_socket, &disks(config))
+}
+
+/// A warning when the ram disks together are larger than this machine's memory: they take it as
+/// hosts write, and then the kernel ends the daemon.
+pub fn memory(config: &Config) -> Option<Diagnostic> {
+    beyond_memory(&disks(config), memory_bytes()?)
+}
+
+/// What matters here of one namespace.
+pub(crate) struct Disk {
+    pub(crate) backend: Backend,
+    pub(crate) block_size: Option<BlockSize>,
+    pub(crate) read_only: bool,
+}
+
+fn disks(config: &Config) -> Vec<Disk> {
+    let namespaces = config.subsystems.iter().flat_map(|subsystem| &subsystem.namespaces);
+    let disk = |namespace: &crate::schema::Namespace| Disk {
+        backend: namespace.backend.clone(),
+        block_size: namespace.block_size,
+        read_only: namespace.read_only,
+    };
+    namespaces.map(disk).collect()
+}
+
+/// A backing that was met: whether all its uses only read, and the first of them.
+struct Met<'a> {
+    reading: bool,
+    first: &'a Located<PathBuf>,
+}
+
+/// What [`preflight`] finds.
+pub(crate) fn look(control_socket: &Located<PathBuf>, disks: &[Disk]) -> Vec<Diagnostic> {
     let mut found = Vec::new();
-    found.extend(directory(&config.state_dir));
-    found.extend(socket(&config.control_socket));
-    let mut inodes: BTreeMap<(u64, u64), (bool, String)> = BTreeMap::new();
-    for subsystem in &config.subsystems {
-        for namespace in &subsystem.namespaces {
-            let (path, metadata) = match &namespace.backend {
-                Backend::File { path, create } => {
-                    (path, backing_file(path, *create, namespace, &mut found))
-                }
-                Backend::Device { path } => (path, device(path, &mut found)),
-                Backend::Ram { .. } | Backend::Null { .. } => continue,
-            };
-            let Some(metadata) = metadata else { continue };
-            let id = identity(&metadata);
-            let first = inodes.get(&id).cloned();
-            if let Some((reading, at)) = &first
-                && !(*reading && namespace.read_only)
-            {
-                let message = format!("{} is the backing of two namespaces", shown(path));
-                let help = format!("the first, perhaps by another name, is {at}");
-                found.push(Diagnostic::error(path.place.clone(), message).help(help));
-            }
-            let (reading, at) = first.unwrap_or_else(|| (true, path.place.short()));
-            inodes.insert(id, (reading && namespace.read_only, at));
+    found.extend(socket(control_socket));
+    let mut inodes: BTreeMap<(u64, u64), Met<'_>> = BTreeMap::new();
+    for disk in disks {
+        let (path, metadata) = match &disk.backend {
+            Backend::File { path, create } => (path, backing_file(path, *create, disk, &mut found)),
+            Backend::Device { path } => (path, device(path, &mut found)),
+            Backend::Ram { .. } | Backend::Null { .. } => continue,
+        };
+        let Some(metadata) = metadata else { continue };
+        let met = inodes.entry(identity(&metadata)).or_insert(Met { reading: true, first: path });
+        // The same path twice is an error of the text, and told there.
+        if met.first.value != path.value && !(met.reading && disk.read_only) {
+            let message = format!("{} is the backing of two namespaces", shown(path));
+            let help = format!("the first, by another name, is {}", met.first.place.short());
+            found.push(Diagnostic::error(path.place.clone(), message).help(help));
+        }
+        met.reading &= disk.read_only;
+    }
+    found.extend(memory_bytes().and_then(|bytes| beyond_memory(disks, bytes)));
+    found
+}
+
+/// At the ram disk that does not fit any more.
+fn beyond_memory(disks: &[Disk], memory_bytes: u64) -> Option<Diagnostic> {
+    let mut sum: u64 = 0;
+    for disk in disks {
+        let Backend::Ram { size } = &disk.backend else { continue };
+        sum = sum.saturating_add(size.bytes());
+        if sum > memory_bytes {
+            let has = SizeBytes(memory_bytes >> 20 << 20);
+            let sum = SizeBytes(sum);
+            let message = format!("the ram disks take {sum} so far, and this machine has {has}");
+            let help = "make them smaller: the kernel ends the daemon when hosts have filled them";
+            return Some(Diagnostic::warning(size.place.clone(), message).help(help));
         }
     }
-    found
+    None
+}
+
+/// Memory of the machine. proc_meminfo(5).
+fn memory_bytes() -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let kib = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    kib.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
 fn shown(path: &Path) -> String {
@@ -60,20 +112,6 @@ fn identity(metadata: &Metadata) -> (u64, u64) {
     }
 }
 
-fn directory(path: &Located<PathBuf>) -> Option<Diagnostic> {
-    let at = || path.place.clone();
-    match fs::metadata(&path.value) {
-        Ok(metadata) if metadata.is_dir() => None,
-        Ok(_) => Some(Diagnostic::error(at(), format!("{} is no directory", shown(path)))),
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            let help = format!("make it: mkdir -p {}", path.display());
-            let message = format!("the state directory {} does not exist", shown(path));
-            Some(Diagnostic::warning(at(), message).help(help))
-        }
-        Err(error) => Some(unreachable(path, &error)),
-    }
-}
-
 fn socket(path: &Located<PathBuf>) -> Option<Diagnostic> {
     let at = || path.place.clone();
     match fs::symlink_metadata(&path.value) {
@@ -84,7 +122,9 @@ fn socket(path: &Located<PathBuf>) -> Option<Diagnostic> {
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let parent = path.parent()?;
-            if fs::metadata(parent).is_ok_and(|metadata| metadata.is_dir()) {
+            let is_there = |path: &Path| fs::metadata(path).is_ok_and(|found| found.is_dir());
+            // systemd makes the last directory, as RuntimeDirectory=, or else the daemon does.
+            if is_there(parent) || parent.parent().is_some_and(is_there) {
                 return None;
             }
             let help = format!("make it: mkdir -p {}", parent.display());
@@ -128,14 +168,14 @@ fn kind(metadata: &Metadata) -> &'static str {
 fn backing_file(
     path: &Located<PathBuf>,
     create: Option<SizeBytes>,
-    namespace: &Namespace,
+    disk: &Disk,
     found: &mut Vec<Diagnostic>,
 ) -> Option<Metadata> {
     let at = || path.place.clone();
     let metadata = match fs::metadata(&path.value) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            found.extend(absent(path, create, namespace.read_only));
+            found.extend(absent(path, create, disk.read_only));
             return None;
         }
         Err(error) => {
@@ -153,11 +193,11 @@ fn backing_file(
         });
         return None;
     }
-    let opened = File::options().read(true).write(!namespace.read_only).open(&path.value);
+    let opened = File::options().read(true).write(!disk.read_only).open(&path.value);
     if let Err(error) = opened {
         found.push(unreachable(path, &error));
     }
-    found.extend(file_size(path, create, namespace, metadata.len()));
+    found.extend(file_size(path, create, disk, metadata.len()));
     Some(metadata)
 }
 
@@ -190,11 +230,11 @@ fn absent(
 fn file_size(
     path: &Located<PathBuf>,
     create: Option<SizeBytes>,
-    namespace: &Namespace,
+    disk: &Disk,
     len: u64,
 ) -> Option<Diagnostic> {
     let at = path.place.clone();
-    let block = u64::from(namespace.block_size.map_or(512, crate::schema::BlockSize::bytes));
+    let block = u64::from(disk.block_size.map_or(512, BlockSize::bytes));
     let has = format!("{} has {}", shown(path), SizeBytes(len));
     if len < block {
         let message = format!("{has}, less than one block of {block} bytes");
@@ -244,4 +284,29 @@ fn device(path: &Located<PathBuf>, found: &mut Vec<Diagnostic>) -> Option<Metada
         found.push(unreachable(path, &error));
     }
     Some(metadata)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ram(gib: u64) -> Disk {
+        let backend = Backend::Ram { size: SizeBytes(gib << 30).into() };
+        Disk { backend, block_size: None, read_only: false }
+    }
+
+    #[test]
+    fn ram_disks_count_together_against_memory() {
+        let null = Backend::Null { size: SizeBytes(1 << 40) };
+        let null = Disk { backend: null, block_size: None, read_only: false };
+        assert_eq!(beyond_memory(&[ram(2), null, ram(2)], 4 << 30), None);
+        let warning = beyond_memory(&[ram(2), ram(3)], (4 << 30) + 512).unwrap();
+        assert!(warning.message.contains("take 5 GiB so far"), "{warning}");
+        assert!(warning.message.contains("has 4 GiB"), "{warning}");
+    }
+
+    #[test]
+    fn the_memory_of_this_machine_is_found() {
+        assert!(memory_bytes().unwrap() > 16 << 20);
+    }
 }

@@ -17,7 +17,7 @@ use crate::size::SizeBytes;
 /// The whole configuration of one daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// Where identities and reservations are kept; absolute.
+    /// Where identities and reservations will be kept; absolute. Nothing uses it yet.
     pub state_dir: Located<PathBuf>,
     /// The admin socket; absolute, at most 107 bytes.
     pub control_socket: Located<PathBuf>,
@@ -224,7 +224,7 @@ pub enum Backend {
     /// Memory of the daemon: gone when it ends.
     Ram {
         /// Size in bytes.
-        size: SizeBytes,
+        size: Located<SizeBytes>,
     },
     /// Nothing: writes are dropped. For measuring.
     Null {

@@ -60,7 +60,8 @@ pub(crate) fn log(walk: &mut Walk<'_>, root: &mut Section) -> Log {
         return log;
     };
     if let Some(field) = section.take("level") {
-        let help = "write a level, or several like \"info,nvme=debug\"";
+        let help = "levels are off, error, warn, info, debug and trace; for one part of the \
+            program too: \"info,nvme=debug\"";
         if let Some(level) = walk.parsed(&field, "a log level", help, LogFilter::parse) {
             log.level = level;
         }

@@ -34,7 +34,8 @@ impl SizeBytes {
     /// # Errors
     /// What is wrong with the text, as the end of a sentence.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let (number, unit) = crate::quantity::split(text, "\"4 MiB\"")?;
+        let show = |bytes| Self(bytes).to_string();
+        let (number, unit) = crate::quantity::split(text, "\"4 MiB\"", &UNITS, show)?;
         let Some((_, factor)) = UNITS.iter().find(|(name, _)| *name == unit) else {
             return Err(unknown_unit(unit));
         };
@@ -103,7 +104,12 @@ mod tests {
             ("", "a number"),
             ("MiB", "a number"),
             ("-1 MiB", "a number"),
-            ("1.5 GiB", "whole number"),
+            ("1.5 GiB", "whole number: write \"1536 MiB\""),
+            ("0,5KiB", "whole number: write \"512 B\""),
+            ("0.1 GiB", "whole number: use a smaller unit"),
+            ("1.5", "whole number: use a smaller unit"),
+            ("99999999999999999.9 TiB", "whole number: use a smaller unit"),
+            ("1.00000000000000000001 TiB", "whole number: use a smaller unit"),
             ("99999999999999999999 B", "too large"),
             ("16385 PiB", "too large"),
         ];

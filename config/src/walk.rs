@@ -4,10 +4,11 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Located, Place};
-use crate::duration::{parse_duration, show_duration};
+use crate::duration::{UNITS_HELP, parse_duration, show_duration};
 use crate::keys::{self, Keys};
 use crate::limits::Bound;
 use crate::near::nearest;
+use crate::preflight::Disk;
 use crate::size::SizeBytes;
 use crate::source::{Origin, Source};
 use crate::tree::{Entry, Node, Value, quote};
@@ -16,6 +17,8 @@ use crate::tree::{Entry, Node, Value, quote};
 pub(crate) struct Walk<'a> {
     pub(crate) source: &'a Source<'a>,
     pub(crate) found: Diagnostics,
+    /// Of namespaces that may have faults elsewhere, in the file's order.
+    pub(crate) disks: Vec<Disk>,
 }
 
 /// A table that is being read: keys are taken out of it, and what is left is unknown.
@@ -165,7 +168,11 @@ impl Walk<'_> {
     /// One of a few words.
     pub(crate) fn choice<T: Copy>(&mut self, field: &Field, words: &[(&str, T)]) -> Option<T> {
         let list: Vec<String> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
-        let expected = list.join(" or ");
+        let expected = match list.split_last() {
+            Some((last, [])) => last.clone(),
+            Some((last, others)) => format!("{} or {last}", others.join(", ")),
+            None => String::new(),
+        };
         let text = match &field.node.value {
             Value::Text(text) => text.clone(),
             Value::Boolean(value) if words.iter().any(|(word, _)| *word == on_off(*value)) => {
@@ -268,7 +275,7 @@ impl Walk<'_> {
         }
         let duration = self.parsed(field, &expected, "", parse_duration)?;
         if duration < bound.min || duration > bound.max {
-            self.mismatch(field, &expected, "");
+            self.mismatch(field, &expected, UNITS_HELP);
             return None;
         }
         Some(duration)

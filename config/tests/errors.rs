@@ -116,7 +116,8 @@ fn wrong_types_say_what_was_expected_and_found() {
     above("[[log]]\nlevel = \"info\"", "error 1:1 log", "section, found an array", "[log]");
     above("[log]\nformat = true", "error 2:10 log.format", "\"text\" or \"json\"", "");
     above("[log]\nformat = \"jsno\"", "error 2:10 log.format", "\"jsno\"", "\"json\"?");
-    above("[rdma]\nmode = true", "error 2:8 rdma.mode", "boolean true", "write \"on\"");
+    let modes = "expected \"auto\", \"on\" or \"off\", found the boolean true";
+    above("[rdma]\nmode = true", "error 2:8 rdma.mode", modes, "write \"on\"");
     above("[rdma]\nmode = 1979-05-27", "error 2:8 rdma.mode", "the date or time 1979-05-27", "");
     above(
         "[limits]\nhosts = \"7\"",
@@ -183,6 +184,10 @@ fn sizes_and_times_carry_units_and_have_bounds() {
     above("[reactors]\nspin = 50", "error 2:8 reactors.spin", "integer 50", "carry a unit");
     above("[reactors]\nspin = \"1 s\"", "error 2:8 reactors.spin", "to \"10 ms\"", "");
     above("[reactors]\nspin = \"50 \u{b5}s\"", "error 2:8 reactors.spin", "mean \"us\"?", "");
+    above("[limits]\nhandshake = \"0.5 s\"", "error 2:13 limits.handshake", "\"500 ms\"", "");
+    let at = "error 2:18 limits.keep_alive_max";
+    above("[limits]\nkeep_alive_max = \"2 d\"", at, "to \"1 d\"", "d (a day)");
+    above("[log]\nlevel = \"loud\"", "error 2:9 log.level", "", "off, error, warn, info, debug");
     above("[limits]\nhandshake = \"0 s\"", "error 2:13 limits.handshake", "from \"100 ms\"", "");
 }
 

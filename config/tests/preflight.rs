@@ -108,13 +108,14 @@ fn same_file_under_two_names_is_found() {
 }
 
 #[test]
-fn daemon_directories_are_looked_at() {
+fn the_sockets_directory_is_looked_at_and_the_state_directory_is_not() {
     let dir = tempfile::tempdir().unwrap();
-    let missing = check(&dir.path().join("missing"), &[]);
-    let severities: Vec<_> = missing.iter().map(|found| found.severity).collect();
-    assert_eq!(severities, [Severity::Warning; 2], "{missing:#?}");
-    assert!(missing[0].message.contains("state directory"));
-    assert_eq!((missing[0].place.line, missing[1].place.line), (Some(1), Some(2)));
+    // The daemon or systemd makes one directory, like /run/sluice.
+    assert_eq!(check(&dir.path().join("missing"), &[]), []);
+    let missing = check(&dir.path().join("missing/below"), &[]);
+    assert_eq!(missing.len(), 1, "{missing:#?}");
+    assert_eq!((missing[0].severity, missing[0].place.line), (Severity::Warning, Some(2)));
+    assert!(missing[0].message.contains("below\" does not exist"), "{missing:#?}");
     fs::write(dir.path().join("control.sock"), "").unwrap();
     let found = check(dir.path(), &[]);
     assert!(found[0].message.contains("no socket"), "{found:#?}");
@@ -123,7 +124,33 @@ fn daemon_directories_are_looked_at() {
     assert_eq!(check(dir.path(), &[]), []);
     fs::write(dir.path().join("file"), "").unwrap();
     let found = check(&dir.path().join("file"), &[]);
-    assert!(found[0].message.contains("no directory"), "{found:#?}");
+    assert_eq!(found[0].help.as_deref(), Some("a part of the path is no directory"), "{found:#?}");
+}
+
+#[test]
+fn ram_disks_beyond_the_machines_memory_are_doubtful() {
+    let dir = tempfile::tempdir().unwrap();
+    one(dir.path(), "ram = \"16 TiB\"", Severity::Warning, "ram disks take 16 TiB", "smaller");
+}
+
+#[test]
+fn what_is_missing_here_is_found_beside_errors_of_the_text() {
+    let dir = tempfile::tempdir().unwrap();
+    let base = dir.path().display();
+    let text = format!(
+        "control_socket = \"{base}/c.sock\"\n[[listener]]\nname = \"a\"\naddress = \"::300000\"\n\
+         [[subsystem]]\nnqn = \"wrong\"\nallow_any_host = true\n\
+         [[subsystem.namespace]]\nnsid = 0\nfile = \"{base}/absent\"\n\
+         [[subsystem.namespace]]\nnsid = 2\nfile = \"{base}/new\"\nsizee = \"1 GiB\"\n"
+    );
+    let file = dir.path().join("t.toml");
+    fs::write(&file, text).unwrap();
+    let (config, found) = sluice_config::examine(&file);
+    assert!(config.is_none());
+    let lines: Vec<_> = found.as_slice().iter().map(|found| found.place.line).collect();
+    // Of the file that was to be made only the wrong key is told, not that it is absent.
+    assert_eq!(lines, [Some(4), Some(6), Some(9), Some(10), Some(14)], "{found}");
+    assert!(found.as_slice()[3].message.contains("absent\" does not exist"), "{found}");
 }
 
 #[test]

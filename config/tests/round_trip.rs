@@ -93,7 +93,7 @@ fn namespaces(number: usize, parts: BTreeMap<u32, Parts>) -> Vec<Namespace> {
             0 => Backend::File { path: path(), create: None },
             1 => Backend::File { path: path(), create: Some(size) },
             2 => Backend::Device { path: path() },
-            3 => Backend::Ram { size },
+            3 => Backend::Ram { size: size.into() },
             _ => Backend::Null { size },
         };
         let direct = match (kind % 5, flag) {
