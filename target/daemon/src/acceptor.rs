@@ -39,7 +39,9 @@ pub struct ListenerSpec {
 pub enum ListenerState {
     /// It listens.
     Listening,
-    /// It waits, because of this.
+    /// It is not to listen, because of this; it is not tried again.
+    Off(String),
+    /// It waits, because of this, and is tried again.
     Waiting(String),
 }
 
@@ -200,6 +202,9 @@ impl<S: Stack> Acceptor<S> {
             }
             ListenerState::Waiting(reason) => {
                 tracing::warn!(listener = spec.name, address = %spec.address, %reason, "waiting");
+            }
+            ListenerState::Off(reason) => {
+                tracing::info!(listener = spec.name, address = %spec.address, %reason, "off");
             }
         }
         states[index] = state;

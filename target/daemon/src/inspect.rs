@@ -39,7 +39,7 @@ impl<S: Stack> Inspect for Inspector<S> {
         let draining = self.draining.load(Ordering::Relaxed);
         let state = if draining { DaemonState::Draining } else { DaemonState::Serving };
         let mut status = Status::of_this_process(&self.config_path, self.started, state);
-        (status.rdma, status.listeners) = self.listeners();
+        (status.rdma, status.listeners) = self.listeners(draining);
         status.subsystems = self.subsystems();
         status.drains = self.shared.drains.status();
         let mut queues: BTreeMap<_, Vec<status::Queue>> = BTreeMap::new();
@@ -86,17 +86,11 @@ pub(crate) fn ask<S: Stack>(reactors: &[Sender<Message<S>>], running: usize) -> 
 }
 
 impl<S: Stack> Inspector<S> {
-    fn listeners(&self) -> (status::Rdma, Vec<status::Listener>) {
-        let states = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
-        let listeners: Vec<_> =
-            self.config.listeners.iter().zip(states.iter()).map(listener).collect();
-        let waiting = listeners.iter().find_map(|l| l.reason.clone());
-        let state = match (self.config.rdma.mode, &waiting) {
-            (RdmaMode::Off, _) => status::RdmaState::Off,
-            (_, Some(_)) => status::RdmaState::Waiting,
-            (_, None) => status::RdmaState::Ready,
-        };
-        (status::Rdma { state, waiting }, listeners)
+    fn listeners(&self, draining: bool) -> (status::Rdma, Vec<status::Listener>) {
+        let states = self.listeners.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let rdma = rdma(self.config.rdma.mode, &states);
+        let states = states.into_iter().map(|state| in_force(state, draining));
+        (rdma, self.config.listeners.iter().zip(states).map(listener).collect())
     }
 
     fn subsystems(&self) -> Vec<status::Subsystem> {
@@ -125,10 +119,38 @@ impl<S: Stack> Inspector<S> {
     }
 }
 
-fn listener((config, state): (&schema::Listener, &ListenerState)) -> status::Listener {
+/// The stack is open when any listener listens; where none does, the first says what is missing.
+fn rdma(mode: RdmaMode, listeners: &[ListenerState]) -> status::Rdma {
+    let waiting = listeners.iter().find_map(|state| match state {
+        ListenerState::Waiting(reason) => Some(reason.clone()),
+        ListenerState::Listening | ListenerState::Off(_) => None,
+    });
+    let listening = listeners.contains(&ListenerState::Listening);
+    let (state, waiting) = match (mode, waiting) {
+        (RdmaMode::Off, _) => (status::RdmaState::Off, None),
+        (RdmaMode::Auto | RdmaMode::On, Some(waiting)) if !listening => {
+            (status::RdmaState::Waiting, Some(waiting))
+        }
+        (RdmaMode::Auto | RdmaMode::On, _) => (status::RdmaState::Ready, None),
+    };
+    status::Rdma { state, waiting }
+}
+
+/// When the daemon ends nobody listens any more, whatever was said last.
+fn in_force(state: ListenerState, draining: bool) -> ListenerState {
+    match state {
+        ListenerState::Listening | ListenerState::Waiting(_) if draining => {
+            ListenerState::Off("the daemon is ending".to_owned())
+        }
+        ListenerState::Listening | ListenerState::Waiting(_) | ListenerState::Off(_) => state,
+    }
+}
+
+fn listener((config, state): (&schema::Listener, ListenerState)) -> status::Listener {
     let (state, reason) = match state {
         ListenerState::Listening => (status::ListenerState::Listening, None),
-        ListenerState::Waiting(reason) => (status::ListenerState::Waiting, Some(reason.clone())),
+        ListenerState::Waiting(reason) => (status::ListenerState::Waiting, Some(reason)),
+        ListenerState::Off(reason) => (status::ListenerState::Off, Some(reason)),
     };
     status::Listener {
         name: config.name.as_str().to_owned(),
@@ -155,4 +177,30 @@ fn add(sum: &mut status::Counters, part: &ReactorStatus) {
     sum.commands_completed += counters.io.reads + counters.io.writes;
     sum.read_bytes += counters.io.read_bytes;
     sum.written_bytes += counters.io.written_bytes;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::RdmaState;
+
+    #[test]
+    fn rdma_and_listeners_say_whether_they_wait_or_are_off() {
+        let waiting = || ListenerState::Waiting("no device".to_owned());
+        let off = ListenerState::Off("rdma.mode is \"off\"".to_owned());
+        let ending = in_force(ListenerState::Listening, true);
+        assert!(matches!(&ending, ListenerState::Off(why) if why.contains("ending")), "{ending:?}");
+        assert_eq!(in_force(off.clone(), true), off);
+        assert_eq!(in_force(waiting(), false), waiting());
+        for (mode, listeners, state) in [
+            (RdmaMode::Auto, vec![], RdmaState::Ready),
+            (RdmaMode::Auto, vec![waiting(), waiting()], RdmaState::Waiting),
+            (RdmaMode::On, vec![waiting(), ListenerState::Listening], RdmaState::Ready),
+            (RdmaMode::Off, vec![off], RdmaState::Off),
+        ] {
+            let told = rdma(mode, &listeners);
+            assert_eq!(told.state, state, "{listeners:?}");
+            assert_eq!(told.waiting.is_some(), state == RdmaState::Waiting, "{listeners:?}");
+        }
+    }
 }

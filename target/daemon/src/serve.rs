@@ -276,7 +276,7 @@ fn start_acceptor(
 ) -> anyhow::Result<Option<(StopAcceptor, JoinHandle<()>)>> {
     if config.rdma.mode == RdmaMode::Off {
         let mut states = states.lock().unwrap_or_else(PoisonError::into_inner);
-        states.fill(ListenerState::Waiting("rdma.mode is \"off\"".to_owned()));
+        states.fill(ListenerState::Off("rdma.mode is \"off\"".to_owned()));
         return Ok(None);
     }
     let nodes = removals.clone();

@@ -120,6 +120,8 @@ words! {
         /// Not yet, or no more; it is tried again.
         #[default]
         Waiting = "waiting",
+        /// Nor will they: the configuration says so, or the daemon ends.
+        Off = "off",
         /// They can.
         Listening = "listening",
     }
@@ -166,7 +168,7 @@ pub struct Listener {
     pub transport: String,
     /// Whether hosts can reach it.
     pub state: ListenerState,
-    /// Why it waits, as a sentence.
+    /// Why it waits or is off, as a sentence.
     pub reason: Option<String>,
     /// RDMA device the address belongs to; none when it stands for all, or waits.
     pub device: Option<String>,
@@ -281,7 +283,7 @@ pub struct Lane {
 }
 
 /// How connections ended. `closed` is the sum of `clean`, `late` and `quarantined`; the latter two,
-/// what leaked and what met the deadline should stay 0. Each end in full: `sluice drains`.
+/// what leaked and what ended at the deadline should stay 0. Each end in full: `sluice drains`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Drains {
@@ -291,7 +293,7 @@ pub struct Drains {
     pub clean: u64,
     /// A deadline ended the wait for something, and no memory was lost.
     pub late: u64,
-    /// Waited in vain for flushed completions.
+    /// The wait for flushed completions ended at its deadline.
     pub deadline_met: u64,
     /// Connections given up with all their memory, because their queue pair could not be destroyed.
     pub quarantined: u64,
@@ -303,7 +305,7 @@ pub struct Drains {
     pub disk_operations_leaked: u64,
     /// Longest time from a connection's first cause to close to the destruction of its queue pair.
     pub slowest_to_destroy_ms: u64,
-    /// Closes in which the deadline of this state was met; one close may be in several.
+    /// Closes in which this state ended at its deadline; one close may be in several.
     pub deadlines: BTreeMap<String, u64>,
     /// Closes by what began them.
     pub first_causes: BTreeMap<String, u64>,

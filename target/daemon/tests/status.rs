@@ -30,6 +30,9 @@ fn names_in_json_are_the_documented_ones() {
         ("/rdma/state", "ready"),
         ("/listeners/0/state", "listening"),
         ("/listeners/1/reason", "the address is on no RDMA device"),
+        ("/listeners/1/state", "waiting"),
+        ("/listeners/2/state", "off"),
+        ("/listeners/2/reason", "rdma.mode is \"off\""),
         ("/subsystems/0/controllers/0/state", "ready"),
         ("/subsystems/0/controllers/0/queues/1/device", "mlx5_0"),
     ] {
@@ -72,6 +75,8 @@ fn tables_show_each_part_once_and_nothing_of_a_host_raw() {
         "sluice 9.8.7  serving  pid 4711  up 1d 01:01:01\n",
         "fabric-a  rdma       192.0.2.10    4420  mlx5_0  listening\n",
         "waiting: the address is on no RDMA device\n",
+        "off: rdma.mode is \"off\"\n",
+        "0 ended at the deadline",
         "Subsystem nqn.2014-08.org.example:disk  serial SL0123456789ABCDEF\n",
         "10 GiB",
         "ro",

@@ -202,7 +202,7 @@ fn lanes(status: &Status) -> Table {
 
 fn drains(drains: &Drains) -> String {
     let mut text = format!(
-        "\nDrains: {} closed, {} clean, {} late, {} met the deadline, slowest {} ms\n",
+        "\nDrains: {} closed, {} clean, {} late, {} ended at the deadline, slowest {} ms\n",
         drains.closed, drains.clean, drains.late, drains.deadline_met, drains.slowest_to_destroy_ms
     );
     if drains.lost_anything() {

@@ -108,6 +108,15 @@ pub(crate) fn busy() -> Status {
                 reason: Some("the address is on no RDMA device".to_owned()),
                 ..Listener::default()
             },
+            Listener {
+                name: "fabric-c".to_owned(),
+                address: "192.0.2.11".to_owned(),
+                port: 4420,
+                transport: "rdma".to_owned(),
+                state: ListenerState::Off,
+                reason: Some("rdma.mode is \"off\"".to_owned()),
+                ..Listener::default()
+            },
         ],
         subsystems: vec![Subsystem {
             nqn: "nqn.2014-08.org.example:disk".to_owned(),
