@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use sluice::status::{DaemonState, RdmaState, Status};
+use sluice::status::{DaemonState, ListenerState, RdmaState, Status};
 use support::*;
 use tempfile::TempDir;
 
@@ -115,13 +115,22 @@ fn a_daemon_is_ready_shows_itself_and_ends_when_asked() {
         assert_eq!(status.state, DaemonState::Serving);
         assert_eq!(status.pid, daemon.child.id());
         assert_eq!(status.rdma.state, RdmaState::Off);
-        assert_eq!(status.listeners[0].name, "a");
+        assert_eq!(status.rdma.waiting, None);
+        let listener = &status.listeners[0];
+        assert_eq!((listener.name.as_str(), listener.state), ("a", ListenerState::Off));
+        assert_eq!(listener.reason.as_deref(), Some("rdma.mode is \"off\""));
+        assert!(status.subsystems[0].namespaces[0].backend.starts_with("ram 8 MiB"), "{status:?}");
         assert_eq!(status.subsystems[0].namespaces[0].size_bytes, 8 << 20);
         daemon.send(signal);
         assert!(daemon.told().starts_with("STOPPING=1\n"));
+        let (socket, config) = (daemon.socket(), daemon.directory.path().join("sluice.toml"));
         let (code, data, log) = daemon.end();
         assert_eq!((code, data.as_str()), (Some(0), ""), "{log}");
-        assert!(log.contains("INFO"), "{log}");
+        let starts: Vec<_> = log.lines().filter(|line| line.contains("sluice starts")).collect();
+        assert_eq!(starts.len(), 1, "{log}");
+        for named in [env!("CARGO_PKG_VERSION"), text(&socket), text(&config), "reactors=1"] {
+            assert!(starts[0].contains(named), "no {named} in {}", starts[0]);
+        }
     }
 }
 
@@ -135,6 +144,22 @@ fn a_reactor_that_can_not_start_ends_the_daemon_before_it_is_ready() {
     assert_silent_stdout(&output, 1);
     let said = stderr(&output);
     assert!(said.contains("reactor 1: can't run on core 1023"), "{said}");
+}
+
+#[test]
+fn ram_disks_beyond_the_machines_memory_are_told_at_the_start() {
+    let daemon = Daemon::start(&[]);
+    let config = fs::read_to_string(daemon.directory.path().join("sluice.toml")).unwrap();
+    // The system refuses this much, so that it ends by itself.
+    let other = config.replace("control.sock", "other.sock").replace("8 MiB", "16 TiB");
+    let file = write(&daemon.directory, "other.toml", &other);
+    let output = sluice(&["serve", "--config", text(&file)]);
+    assert_silent_stdout(&output, 1);
+    let said = stderr(&output);
+    let warns = |line: &&str| line.contains("WARN") && line.contains("take 16 TiB so far");
+    assert_eq!(said.lines().filter(warns).count(), 1, "{said}");
+    assert!(said.contains("ram disk: no room for 17592186044416 bytes: "), "{said}");
+    assert_eq!(said.matches("(os error").count(), 1, "{said}");
 }
 
 #[test]

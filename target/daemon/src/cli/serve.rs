@@ -37,7 +37,16 @@ pub(super) fn serve(path: &Path) -> Exit {
             return Exit::Failed;
         }
     };
-    for warning in &loaded.warnings {
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        config = %path.display(),
+        control_socket = %loaded.config.control_socket.display(),
+        reactors = loaded.config.reactors.placement.count(),
+        "sluice starts"
+    );
+    // What else preflight doubts is told again when it is opened.
+    let memory = sluice_config::preflight::memory(&loaded.config);
+    for warning in loaded.warnings.iter().chain(&memory) {
         let (at, help) = (warning.place.short(), warning.help.as_deref().unwrap_or_default());
         tracing::warn!(at, help, "{}", warning.message);
     }
