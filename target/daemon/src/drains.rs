@@ -193,7 +193,8 @@ fn to_destroy_ms(report: &DrainReport) -> u64 {
     report.to_destroy.map_or(0, |span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// The line of a connection's death: `error` when memory was lost, `warn` when a deadline was met.
+/// The line of a connection's death: `error` when memory was lost, `warn` when a wait ended at its
+/// deadline.
 fn log(ended: &Ended) {
     let Ended { id, whose, report, .. } = ended;
     let Whose { peer, qid, device, connect, .. } = whose;

@@ -37,6 +37,9 @@ fn a_good_file_is_summed_up_on_stdout() {
     assert_silent_stderr(&output, 0);
     let expected = format!("{} is valid: 1 listener, 1 subsystem, 1 namespace\n", file.display());
     assert_eq!(stdout(&output), expected);
+    let named = sluice(&["check", "--config", text(&file)]);
+    assert_silent_stderr(&named, 0);
+    assert_eq!(stdout(&named), expected);
 }
 
 #[test]
@@ -66,6 +69,13 @@ fn what_is_missing_on_the_machine_makes_a_file_invalid() {
     let output = sluice(&["check", text(&file)]);
     assert_silent_stdout(&output, 3);
     assert!(stderr(&output).contains(text(&disk)), "{}", stderr(&output));
+    let file = write(&directory, "both.toml", &named.replace("nsid = 1", "nsid = 0"));
+    let output = sluice(&["check", text(&file)]);
+    assert_silent_stdout(&output, 3);
+    for part in [text(&disk), "nsid", "2 errors"] {
+        assert!(stderr(&output).contains(part), "no {part} in {}", stderr(&output));
+    }
+    let file = write(&directory, "absent.toml", &named);
     std::fs::write(&disk, vec![0; 1 << 20]).unwrap();
     assert_silent_stderr(&sluice(&["check", text(&file)]), 0);
 }
@@ -145,6 +155,7 @@ fn wrong_usage_is_told_apart_from_failure() {
         &["check", "-o", "yaml", "x"],
         &["status", "--socket", "/a", "--config", "/b"],
         &["serve", "stray"],
+        &["check", "/a", "--config", "/b"],
     ] {
         assert_silent_stdout(&sluice(arguments), 2);
     }
@@ -157,6 +168,10 @@ fn version_and_help_are_data() {
     assert_eq!(stdout(&output), format!("sluice {}\n", env!("CARGO_PKG_VERSION")));
     assert_silent_stderr(&sluice(&["--help"]), 0);
     assert_silent_stderr(&sluice(&["check", "--help"]), 0);
+    let output = sluice(&["help"]);
+    assert_silent_stderr(&output, 0);
+    assert!(stdout(&output).contains("Exit codes: 0 ok, 1 failed"), "{}", stdout(&output));
+    assert_eq!(stdout(&sluice(&["help", "serve"])), stdout(&sluice(&["serve", "--help"])));
 }
 
 #[test]

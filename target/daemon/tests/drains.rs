@@ -105,8 +105,8 @@ fn one_is_shown_in_full() {
         "shutdown (then peer disconnected)",
         "ok, repeated 39 times",
         "ok, took 180 \u{b5}s, began 4.00 s after the cause",
-        "met, without completions of 2 sends and 5 receives",
-        "met, without the peer's close",
+        "ended at it, without completions of 2 sends and 5 receives",
+        "ended at it, without the peer's close",
     ] {
         assert!(shown.contains(part), "no {part:?} in\n{shown}");
     }
@@ -147,9 +147,9 @@ fn what_contradicts_itself_is_wrong_usage() {
         &["latest"],
         &["-o", "yaml"],
         &["--svg"],
-        &["--svg", "16", "17"],
-        &["--svg", "16", "-o", "json"],
-        &["--svg", "16", "--limit", "2"],
+        &["16", "--svg", "17"],
+        &["16", "--svg", "-o", "json"],
+        &["16", "--svg", "--limit", "2"],
         &["--output", "/tmp/never.svg"],
         &["16", "--output", "/tmp/never.svg"],
     ] {
@@ -185,7 +185,7 @@ fn texts(svg: &str) -> Vec<String> {
 #[test]
 fn a_drawing_shows_every_state_and_what_happened() {
     for close in closes() {
-        let output = drains(&["--svg", &close.id.to_string()]);
+        let output = drains(&[&close.id.to_string(), "--svg"]);
         assert_silent_stderr(&output, 0);
         let svg = stdout(&output);
         let texts = texts(&svg);
@@ -198,7 +198,7 @@ fn a_drawing_shows_every_state_and_what_happened() {
             assert!(has(wanted), "no {wanted:?} in {texts:?}");
         }
         for deadline in &close.deadlines {
-            let told = format!("deadline met, without {}", deadline.waited_for);
+            let told = format!("ended at its deadline, without {}", deadline.waited_for);
             assert!(has(&told), "no {told:?} in {texts:?}");
         }
         for returned in [&close.move_to_error, &close.destroy].into_iter().flatten() {
@@ -209,7 +209,7 @@ fn a_drawing_shows_every_state_and_what_happened() {
 
 #[test]
 fn a_drawing_tells_the_account_of_each_queue() {
-    let texts = texts(&stdout(&drains(&["--svg", "16"])));
+    let texts = texts(&stdout(&drains(&["16", "--svg"])));
     for line in [
         "12 posted = \u{25a0} 10 completed + \u{25a0} 2 reclaimed; 0 leaked",
         "37 posted = \u{25a0} 32 completed + \u{25a0} 5 reclaimed; 0 leaked",
@@ -220,7 +220,7 @@ fn a_drawing_tells_the_account_of_each_queue() {
 
 #[test]
 fn a_hostile_name_is_text_in_a_drawing_and_nothing_else() {
-    let output = drains(&["--svg", "12"]);
+    let output = drains(&["12", "--svg"]);
     let svg = stdout(&output);
     let drawing = roxmltree::Document::parse(&svg).unwrap();
     let shown = "nqn.x:\u{fffd}[2J\"</text><script>alert(1)</script>&amp;']]>\u{fffd}";
@@ -238,16 +238,17 @@ fn a_hostile_name_is_text_in_a_drawing_and_nothing_else() {
 fn a_drawing_goes_where_it_is_told_to() {
     let directory = TempDir::new().unwrap();
     let file = directory.path().join("close.svg");
-    let output = drains(&["--svg", "17", "--output", text(&file)]);
+    let output = drains(&["17", "--svg", "--output", text(&file)]);
     assert_silent_stderr(&output, 0);
     assert_eq!(stdout(&output), "");
     let written = std::fs::read_to_string(&file).unwrap();
-    assert_eq!(written, stdout(&drains(&["--svg", "17"])));
+    assert_eq!(written, stdout(&drains(&["17", "--svg"])));
+    assert_eq!(written, stdout(&drains(&["--svg", "17"])), "the order does not matter");
     let nowhere = directory.path().join("absent/close.svg");
-    let output = drains(&["--svg", "17", "--output", text(&nowhere)]);
+    let output = drains(&["17", "--svg", "--output", text(&nowhere)]);
     assert_silent_stdout(&output, 1);
     assert!(stderr(&output).contains(text(&nowhere)), "{}", stderr(&output));
-    assert_silent_stdout(&drains(&["--svg", "15"]), 1);
+    assert_silent_stdout(&drains(&["15", "--svg"]), 1);
 }
 
 #[test]

@@ -21,7 +21,7 @@ struct Report<'a> {
 
 /// Checks the file, and what it names on this machine.
 pub(super) fn check(file: &Path, form: CheckFormat) -> Exit {
-    let (config, diagnostics) = examine(file);
+    let (config, diagnostics) = sluice_config::examine(file);
     let valid = !diagnostics.has_errors();
     let printed = match (form, &config) {
         (CheckFormat::Json, _) => print(&json(file, &diagnostics)),
@@ -37,20 +37,6 @@ pub(super) fn check(file: &Path, form: CheckFormat) -> Exit {
         }
     };
     if valid { printed } else { Exit::ConfigInvalid }
-}
-
-/// The configuration where there is one, and everything that can be said against it.
-fn examine(file: &Path) -> (Option<Config>, Diagnostics) {
-    let loaded = match sluice_config::load(file) {
-        Ok(loaded) => loaded,
-        Err(diagnostics) => return (None, diagnostics),
-    };
-    let mut all = Diagnostics::default();
-    for diagnostic in loaded.warnings.into_iter().chain(sluice_config::preflight(&loaded.config)) {
-        all.push(diagnostic);
-    }
-    all.sort();
-    (Some(loaded.config), all)
 }
 
 fn json(file: &Path, diagnostics: &Diagnostics) -> String {

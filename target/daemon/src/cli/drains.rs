@@ -12,7 +12,7 @@ use crate::drains::{Account, DrainList, DrainQuery, DrainRecord, Returned};
 
 /// Asks the daemon and shows the answer.
 pub(super) fn drains(args: &DrainsArgs) -> Exit {
-    let id = args.svg.or(args.id);
+    let id = args.id;
     let limit = id.is_none().then_some(args.limit);
     let list = match ask(&args.daemon, |client: Client| client.drains(DrainQuery { id, limit })) {
         Ok(list) => list,
@@ -29,9 +29,9 @@ pub(super) fn drains(args: &DrainsArgs) -> Exit {
         return Exit::Failed;
     };
     match (args.svg, args.format) {
-        (Some(_), _) => draw(drain, args.output.as_deref()),
-        (None, Format::Table) => print(&in_full(drain, list.uptime_ms)),
-        (None, Format::Json) => print(&json(drain)),
+        (true, _) => draw(drain, args.output.as_deref()),
+        (false, Format::Table) => print(&in_full(drain, list.uptime_ms)),
+        (false, Format::Json) => print(&json(drain)),
     }
 }
 
@@ -187,13 +187,13 @@ fn path(drain: &DrainRecord) -> String {
     let mut table = Table::new(&headings[..shown]);
     let last = drain.path.len().saturating_sub(1);
     for (i, stay) in drain.path.iter().enumerate() {
-        let met = drain.deadlines.iter().find(|deadline| deadline.state == stay.state);
-        let met = met.map(|deadline| format!("met, without {}", deadline.waited_for));
+        let ended = drain.deadlines.iter().find(|deadline| deadline.state == stay.state);
+        let ended = ended.map(|deadline| format!("ended at it, without {}", deadline.waited_for));
         table.row([
             stay.state.clone(),
             since(stay.entered_us),
             if i == last { "end".to_owned() } else { span(stay.lasted_us) },
-            met.unwrap_or_default(),
+            ended.unwrap_or_default(),
         ]);
     }
     table.render(2)

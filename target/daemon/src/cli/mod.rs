@@ -48,7 +48,7 @@ impl Exit {
 
 /// Exports disks over NVMe-oF.
 #[derive(Debug, Parser)]
-#[command(name = "sluice", version, disable_help_subcommand = true)]
+#[command(name = "sluice", version)]
 #[command(after_help = "Exit codes: 0 ok, 1 failed, 2 wrong usage, 3 invalid configuration, \
                         4 daemon not reachable.")]
 struct Cli {
@@ -59,8 +59,16 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the daemon in the foreground, until SIGTERM or SIGINT
+    #[command(after_help = "Exit codes: 0 ended as asked; 1 what the configuration names is not \
+        there, another daemon has the socket, an RDMA device can only be let go of by ending, or \
+        the end took too long; 2 wrong usage; 3 invalid configuration. After 1 it is worth \
+        starting again.")]
     Serve(ServeArgs),
     /// Say everything that is wrong with a configuration
+    #[command(
+        after_help = "Exit codes: 0 valid, perhaps with warnings; 2 wrong usage; 3 invalid, \
+        or this machine has not what it names."
+    )]
     Check(CheckArgs),
     /// Show what a running daemon does
     Status(StatusArgs),
@@ -79,9 +87,12 @@ struct ServeArgs {
 
 #[derive(Debug, Args)]
 struct CheckArgs {
-    /// Configuration
-    #[arg(value_name = "FILE", default_value = CONFIG_DEFAULT)]
-    file: PathBuf,
+    /// Configuration [default: /etc/sluice/sluice.toml]
+    #[arg(value_name = "FILE", conflicts_with = "config")]
+    file: Option<PathBuf>,
+    /// The same, as the other commands take it
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Form of the answer; json goes to stdout, with the diagnostics
     #[arg(short = 'o', long, alias = "output", value_enum, default_value_t = CheckFormat::Text)]
     format: CheckFormat,
@@ -121,12 +132,11 @@ struct DrainsArgs {
     /// Form of the answer; json always has everything
     #[arg(short = 'o', long, value_enum, default_value_t = Format::Table)]
     format: Format,
-    /// Draw this one's timeline as SVG, to attach to a report
-    #[arg(long, value_name = "ID", conflicts_with_all = ["id", "limit", "format"])]
-    svg: Option<u64>,
+    /// Draw the timeline of ID as SVG, to attach to a report
+    #[arg(long, requires = "id", conflicts_with = "format")]
+    svg: bool,
     /// Write the drawing here, and not to stdout
     #[arg(long, value_name = "FILE", requires = "svg")]
-    #[arg(conflicts_with_all = ["id", "limit", "format"])]
     output: Option<PathBuf>,
     #[command(flatten)]
     daemon: DaemonArgs,
@@ -152,7 +162,10 @@ enum Format {
 pub fn main() -> ExitCode {
     let exit = match Cli::parse().command {
         Command::Serve(args) => serve::serve(&args.config),
-        Command::Check(args) => check::check(&args.file, args.format),
+        Command::Check(args) => {
+            let file = args.file.or(args.config).unwrap_or_else(|| CONFIG_DEFAULT.into());
+            check::check(&file, args.format)
+        }
         Command::Status(args) => status::status(&args),
         Command::Drains(args) => drains::drains(&args),
         Command::Version => output::print(concat!("sluice ", env!("CARGO_PKG_VERSION"), "\n")),

@@ -302,7 +302,7 @@ fn notes(drain: &DrainRecord, stay: &Stay) -> Vec<Note> {
     }
     if let Some(met) = drain.deadlines.iter().find(|met| met.state == stay.state) {
         let mark = if is_our_turn(&met.state) { Mark::Good } else { Mark::Late };
-        note(mark, format!("deadline met, without {}", met.waited_for));
+        note(mark, format!("ended at its deadline, without {}", met.waited_for));
     }
     notes
 }
