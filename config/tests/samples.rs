@@ -26,14 +26,16 @@ fn samples_are_read_without_error_or_warning() {
     assert!(matches!(device.subsystems[0].namespaces[1].backend, Backend::Device { .. }));
 }
 
+/// The key in a comment, switched on.
+fn key(line: &str) -> Option<String> {
+    let rest = line.trim_start().strip_prefix("# ")?;
+    let (key, value) = rest.split_once(" = ")?;
+    let bare = key.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    (bare && !value.ends_with(',')).then(|| rest.to_owned())
+}
+
 /// The full sample with every commented key switched on.
 fn switched_on() -> String {
-    let key = |line: &str| {
-        let rest = line.trim_start().strip_prefix("# ")?;
-        let (key, value) = rest.split_once(" = ")?;
-        let bare = key.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-        (bare && !value.ends_with(',')).then(|| rest.to_owned())
-    };
     let exclusive = ["allow_any_host", "cores"];
     FULL.lines()
         .map(|line| match key(line) {
@@ -71,4 +73,22 @@ fn full_sample_names_every_key() {
             "{key} is not in the full sample"
         );
     }
+}
+
+#[test]
+fn every_commented_key_that_is_no_default_is_marked_as_an_example() {
+    let off = read(FULL);
+    let lines: Vec<&str> = FULL.lines().collect();
+    let mut examples = 0;
+    for (index, line) in lines.iter().enumerate() {
+        let Some(on) = key(line) else { continue };
+        let mut changed = lines.clone();
+        changed[index] = &on;
+        let read = parse(&changed.join("\n"), "sample.toml");
+        if read.map_or(true, |loaded| loaded.config != off) {
+            examples += 1;
+            assert!(on.ends_with(" # example"), "{line}");
+        }
+    }
+    assert!(examples > 0);
 }
