@@ -65,5 +65,5 @@ install-deps:
 mutants: install-deps ## deliberate faults in the close path, and what catches each (a quarter of an hour)
 	cargo run -p mutants
 
-model: install-deps ## every order of events around a close, on every row (20 to 40 minutes)
+model: install-deps ## every order of events around a close, on every row (a few minutes on two free cores)
 	cargo run --profile search -p model -- run full
