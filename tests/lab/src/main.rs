@@ -89,9 +89,9 @@ fn run(command: Verb) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Verb::List => {
+            println!("{}", Scenario::HEADINGS);
             for scenario in scenario::load_all(&cache::lab_sources().join("scenarios"))? {
-                let devices: Vec<String> = scenario.devices.iter().map(Device::to_string).collect();
-                println!("{:32} {:8} {}", scenario.name, devices.join(","), scenario.title);
+                println!("{}", scenario.line());
             }
             Ok(ExitCode::SUCCESS)
         }

@@ -80,6 +80,15 @@ pub enum Suite {
     All,
 }
 
+impl fmt::Display for Suite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Smoke => "smoke",
+            Self::All => "all",
+        })
+    }
+}
+
 /// One scenario file.
 #[derive(Clone, Debug)]
 pub struct Scenario {
@@ -117,6 +126,17 @@ impl Scenario {
         let text = fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
         let name = path.file_stem().and_then(|stem| stem.to_str()).context("a name in UTF-8")?;
         Self::parse(name, path, &text).with_context(|| format!("{}", path.display()))
+    }
+
+    /// What [`Self::line`] has, in its columns.
+    pub const HEADINGS: &'static str =
+        "NAME                             DEVICES  SUITE  GUESTS  TITLE";
+
+    /// One line for people.
+    pub fn line(&self) -> String {
+        let devices: Vec<String> = self.devices.iter().map(Device::to_string).collect();
+        let (name, suite, guests) = (&self.name, self.suite, self.roles.len());
+        format!("{name:32} {:8} {suite:6} {guests:<7} {}", devices.join(","), self.title)
     }
 
     fn parse(name: &str, path: &Path, text: &str) -> Result<Self> {
@@ -244,6 +264,22 @@ mod tests {
         assert_eq!(scenario.suite, Suite::All);
         assert_eq!(scenario.cpus, Some(4));
         assert_eq!(scenario.needs, ["sluice", "probe"]);
+    }
+
+    #[test]
+    fn the_list_says_when_and_in_how_many_guests_under_its_headings() {
+        let line =
+            parse("# title: t u\n# guests: 2\n# suite: all\n# devices: siw\n").unwrap().line();
+        let shown: Vec<_> = line.split_whitespace().collect();
+        assert_eq!(shown, ["ext4_round_trip", "siw", "all", "2", "t", "u"]);
+        for (heading, value) in
+            [("DEVICES", "siw"), ("SUITE", "all"), ("GUESTS", "2"), ("TITLE", "t")]
+        {
+            assert_eq!(
+                Scenario::HEADINGS.find(heading),
+                line.rfind(&format!(" {value} ")).map(|at| at + 1)
+            );
+        }
     }
 
     #[test]
