@@ -1,9 +1,9 @@
-//! Seeds: some hundred runs, each in a process with few others, and that a run is its seed.
+//! Seeds: two hundred runs, each in a process with few others, and that a run is its seed.
 
 use std::process::Command;
 
-/// Runs that a test plays: every row of the table of providers at least seven times.
-const SEEDS: &str = "0..125";
+/// Runs that a test plays: every row of the table of providers at least eleven times.
+const SEEDS: &str = "0..200";
 
 #[test]
 fn no_seed_loses_data_memory_or_an_answer() {
