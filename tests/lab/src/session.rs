@@ -326,9 +326,9 @@ fn check_boot(place: &mut Place, share: &Share, setup: &Setup, image: &Image) ->
     if !matches!(place.stage, Stage::Booting) {
         return Ok(());
     }
-    // QUIRK(QEMU 7.2): of some days' boots with four CPUs every second, of others' none dies of an "int3"
-    // while the kernel patches itself: another CPU still runs what was there before. Nothing of
-    // ours runs yet, so another boot hides nothing.
+    // QUIRK(QEMU 7.2): on some days every second boot with four CPUs, on others none dies of an
+    // "int3" while the kernel patches itself: another CPU still runs what was there before.
+    // Nothing of ours runs yet, so another boot hides nothing.
     if place.guest.ended()?.is_some()
         && let Some(words) = place.guest.panic()
         && place.guest.starts() < BOOT_TRIES
