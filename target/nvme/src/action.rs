@@ -41,6 +41,9 @@ pub enum Action {
     },
     /// Send this.
     Respond(Completion),
+    /// Send this, the last response of this queue, then end its connection: the host disconnected
+    /// it. What still runs may be answered before.
+    Finish(Completion),
     /// Hand it to [`crate::Controller::handle_admin`] of the controller that owns this queue.
     Admin {
         /// The command.

@@ -3,6 +3,7 @@
 use crate::data;
 use crate::ident::{Cid, Nsid, Qid};
 use crate::limits;
+use crate::wire::refusal::{Refusal, field};
 use crate::wire::{HostSgl, Sqe, Status};
 
 /// Opcodes of admin commands that we know (NVMe Base 2.0 §5).
@@ -31,6 +32,8 @@ pub mod fctype {
     pub const CONNECT: u8 = 0x01;
     /// Property Get.
     pub const PROPERTY_GET: u8 = 0x04;
+    /// Disconnect.
+    pub const DISCONNECT: u8 = 0x08;
 }
 
 /// A command for the controller.
@@ -73,7 +76,7 @@ pub enum AdminCommand {
     KeepAlive,
     /// A command that can't be understood, to be answered with this unless the controller is not
     /// ready for any.
-    Refused(Status),
+    Refused(Refusal),
 }
 
 /// Bytes of a property.
@@ -171,12 +174,13 @@ impl AdminCommand {
     }
 }
 
-/// Authentication and Disconnect are not supported; Connect comes once (NVMe-oF 1.1 §3.3).
-fn fabrics(sqe: &Sqe) -> Result<AdminCommand, Status> {
+/// Authentication is not supported, Connect comes once, and Disconnect is for I/O queues (NVMe-oF
+/// 1.1 §3.3, §3.4).
+fn fabrics(sqe: &Sqe) -> Result<AdminCommand, Refusal> {
     let size = match sqe.cdw10.get() & 7 {
         0 => Ok(PropertySize::Four),
         1 => Ok(PropertySize::Eight),
-        _ => Err(Status::INVALID_FIELD.dnr()),
+        _ => Err(Status::INVALID_FIELD.dnr().at(field::CDW10)),
     };
     let offset = sqe.cdw11.get();
     match sqe.fctype() {
@@ -186,12 +190,13 @@ fn fabrics(sqe: &Sqe) -> Result<AdminCommand, Status> {
             size: size?,
             value: u64::from(sqe.cdw13.get()) << 32 | u64::from(sqe.cdw12.get()),
         }),
-        fctype::CONNECT => Err(Status::COMMAND_SEQUENCE_ERROR.dnr()),
-        _ => Err(Status::INVALID_OPCODE.dnr()),
+        fctype::CONNECT => Err(Status::COMMAND_SEQUENCE_ERROR.dnr().at(field::NSID)),
+        fctype::DISCONNECT => Err(Status::INVALID_QUEUE_TYPE.dnr().into()),
+        _ => Err(Status::INVALID_OPCODE.dnr().at(field::NSID)),
     }
 }
 
-fn admin(sqe: &Sqe) -> Result<AdminCommand, Status> {
+fn admin(sqe: &Sqe) -> Result<AdminCommand, Refusal> {
     match sqe.opcode {
         opcode::IDENTIFY => identify(sqe).map(AdminCommand::Identify),
         opcode::GET_LOG_PAGE => get_log_page(sqe).map(AdminCommand::GetLogPage),
@@ -206,11 +211,11 @@ fn admin(sqe: &Sqe) -> Result<AdminCommand, Status> {
         }
         opcode::ASYNC_EVENT_REQUEST => Ok(AdminCommand::AsyncEventRequest),
         opcode::KEEP_ALIVE => Ok(AdminCommand::KeepAlive),
-        _ => Err(Status::INVALID_OPCODE.dnr()),
+        _ => Err(Status::INVALID_OPCODE.dnr().at(field::OPCODE)),
     }
 }
 
-fn identify(sqe: &Sqe) -> Result<Identify, Status> {
+fn identify(sqe: &Sqe) -> Result<Identify, Refusal> {
     let [cns, _, cntid_low, cntid_high] = sqe.cdw10.get().to_le_bytes();
     let [_, _, _, csi] = sqe.cdw11.get().to_le_bytes();
     Ok(Identify {
@@ -225,7 +230,7 @@ fn identify(sqe: &Sqe) -> Result<Identify, Status> {
 const LOG_RAE: u32 = 1 << 15;
 const LOG_INDEX_OFFSET: u32 = 1 << 23;
 
-fn get_log_page(sqe: &Sqe) -> Result<GetLogPage, Status> {
+fn get_log_page(sqe: &Sqe) -> Result<GetLogPage, Refusal> {
     let cdw10 = sqe.cdw10.get();
     let [lid, _, numdl_low, numdl_high] = cdw10.to_le_bytes();
     let [numdu_low, numdu_high, _, _] = sqe.cdw11.get().to_le_bytes();
@@ -233,7 +238,8 @@ fn get_log_page(sqe: &Sqe) -> Result<GetLogPage, Status> {
     let numd = u32::from_le_bytes([numdl_low, numdl_high, numdu_low, numdu_high]);
     let len = (u64::from(numd) + 1) * 4;
     // What is too long for a keyed SGL is too long for every MDTS.
-    let len_u32 = u32::try_from(len).map_err(|_| Status::INVALID_FIELD.dnr())?;
+    let len_u32 =
+        u32::try_from(len).map_err(|_| Status::INVALID_FIELD.dnr().at(field::CDW10 + 2))?;
     Ok(GetLogPage {
         lid,
         nsid: sqe.nsid(),
@@ -246,14 +252,14 @@ fn get_log_page(sqe: &Sqe) -> Result<GetLogPage, Status> {
     })
 }
 
-fn get_features(sqe: &Sqe) -> Result<GetFeatures, Status> {
+fn get_features(sqe: &Sqe) -> Result<GetFeatures, Refusal> {
     let [fid, select, _, _] = sqe.cdw10.get().to_le_bytes();
     let select = match select & 7 {
         0 => Select::Current,
         1 => Select::Default,
         2 => Select::Saved,
         3 => Select::SupportedCapabilities,
-        _ => return Err(Status::INVALID_FIELD.dnr()),
+        _ => return Err(Status::INVALID_FIELD.dnr().at(field::CDW10 + 1)),
     };
     let data = crate::features::data_bytes(fid, select);
     Ok(GetFeatures {

@@ -6,6 +6,7 @@ use zerocopy::little_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::activity::IoActivity;
+use crate::error_log::ErrorLog;
 use crate::export::Subsystem;
 use crate::ident::{Cntlid, HostNqn, Qid, SubNqn};
 use crate::limits;
@@ -192,7 +193,7 @@ impl From<Status> for ConnectError {
 
 impl From<ConnectError> for Outcome {
     fn from(error: ConnectError) -> Self {
-        Self { status: error.status, result: u64::from(error.dw0) }
+        Self { result: u64::from(error.dw0), ..Self::failed(error.status) }
     }
 }
 
@@ -217,4 +218,6 @@ pub struct IoGrant {
     pub view: IoView,
     /// What queue and controller share.
     pub activity: Arc<IoActivity>,
+    /// Where the queue's failures are kept.
+    pub errors: Arc<ErrorLog>,
 }

@@ -8,6 +8,7 @@ use crate::activity::{IoActivity, IoCounts};
 use crate::aer::{AsyncEvents, Notice};
 use crate::connect::{ConnectError, ConnectRequest, IoGrant, IoView};
 use crate::discovery::Arrival;
+use crate::error_log::ErrorLog;
 use crate::export::{ControllerLimits, Export, Subsystem};
 use crate::features::Features;
 use crate::ident::{Cntlid, HostNqn, Qid, SubNqn};
@@ -38,6 +39,8 @@ pub struct Controller {
     io_queues: Vec<IoQueue>,
     /// Counts of I/O queues that are gone.
     past: IoCounts,
+    /// Failures of all its queues.
+    errors: Arc<ErrorLog>,
     changed: ChangedNamespaces,
     /// The list as the last Get Log Page found it: what `fill` shows.
     reported: ChangedNamespaces,
@@ -176,6 +179,7 @@ impl Controller {
             keep_alive: KeepAlive::new(now, request.kato_ms, idle_ms),
             io_queues: Vec::new(),
             past: IoCounts::default(),
+            errors: Arc::default(),
             changed: ChangedNamespaces::default(),
             reported: ChangedNamespaces::default(),
             phase: Phase::Running,
@@ -218,7 +222,8 @@ impl Controller {
         self.keep_alive.touch(now);
         let activity = Arc::new(IoActivity::default());
         self.io_queues.push(IoQueue { qid: request.qid, activity: Arc::clone(&activity) });
-        Ok(IoGrant { cntlid: self.cntlid, view, activity })
+        let errors = Arc::clone(&self.errors);
+        Ok(IoGrant { cntlid: self.cntlid, view, activity, errors })
     }
 
     /// An I/O queue's connection is gone for good: its id is free again.
@@ -409,6 +414,11 @@ impl Controller {
     /// Whether it is a discovery controller.
     pub fn is_discovery(&self) -> bool {
         matches!(self.kind, Kind::Discovery { .. })
+    }
+
+    /// Where its queues keep their failures.
+    pub(crate) fn errors(&self) -> &Arc<ErrorLog> {
+        &self.errors
     }
 
     /// Ids of its I/O queues, in no order.

@@ -3,6 +3,7 @@
 use crate::admin::{Select, SetFeatures};
 use crate::ident::Nsid;
 use crate::wire::Status;
+use crate::wire::refusal::{Refusal, field};
 
 /// Feature identifiers that we know.
 pub mod fid {
@@ -120,7 +121,7 @@ impl Features {
     }
 
     /// The value of a feature of an I/O controller; `None` for one that is kept elsewhere.
-    pub(crate) fn get(&self, fid: u8, cdw11: u32) -> Result<Option<u32>, Status> {
+    pub(crate) fn get(&self, fid: u8, cdw11: u32) -> Result<Option<u32>, Refusal> {
         Ok(Some(match fid {
             fid::ARBITRATION => self.arbitration,
             // Power state 0, the only one, and command set combination 0.
@@ -141,20 +142,20 @@ impl Features {
     }
 
     /// The threshold that a value speaks of: over or under, composite or every sensor.
-    fn threshold(&mut self, cdw11: u32) -> Result<&mut u32, Status> {
+    fn threshold(&mut self, cdw11: u32) -> Result<&mut u32, Refusal> {
         let sensor = cdw11 & TEMPERATURE_SENSOR;
         if sensor != 0 && sensor != TEMPERATURE_SENSOR {
-            return Err(Status::INVALID_FIELD.dnr());
+            return Err(Status::INVALID_FIELD.dnr().at(field::CDW11));
         }
         match cdw11 & TEMPERATURE_TYPE {
             0 => Ok(&mut self.over_temperature),
             TEMPERATURE_UNDER => Ok(&mut self.under_temperature),
-            _ => Err(Status::INVALID_FIELD.dnr()),
+            _ => Err(Status::INVALID_FIELD.dnr().at(field::CDW11)),
         }
     }
 
     /// Sets a feature of an I/O controller; returns dword 0 of the completion.
-    pub(crate) fn set(&mut self, command: &SetFeatures) -> Result<u32, Status> {
+    pub(crate) fn set(&mut self, command: &SetFeatures) -> Result<u32, Refusal> {
         let value = command.cdw11;
         match command.fid {
             fid::ARBITRATION => self.arbitration = value,
@@ -166,16 +167,16 @@ impl Features {
             fid::NUMBER_OF_QUEUES => return self.set_queues(value),
             fid::WRITE_ATOMICITY => self.write_atomicity = value & 1,
             fid::IO_COMMAND_SET_PROFILE if value & 0x1ff != 0 => {
-                return Err(Status::COMMAND_SET_COMBINATION_REJECTED.dnr());
+                return Err(Status::COMMAND_SET_COMBINATION_REJECTED.dnr().at(field::CDW11));
             }
             fid::IO_COMMAND_SET_PROFILE => {}
-            _ => return Err(Status::INVALID_FIELD.dnr()),
+            _ => return Err(Status::INVALID_FIELD.dnr().at(field::CDW11)),
         }
         Ok(0)
     }
 
     /// A queue is a pair over fabrics: the smaller of both counts is granted.
-    fn set_queues(&mut self, value: u32) -> Result<u32, Status> {
+    fn set_queues(&mut self, value: u32) -> Result<u32, Refusal> {
         let [sq_low, sq_high, cq_low, cq_high] = value.to_le_bytes();
         let submission = u16::from_le_bytes([sq_low, sq_high]);
         let completion = u16::from_le_bytes([cq_low, cq_high]);
@@ -185,34 +186,35 @@ impl Features {
                 self.io_queues = wanted.min(self.io_queues_max);
                 Ok(self.queues())
             }
-            _ => Err(Status::INVALID_FIELD.dnr()),
+            _ => Err(Status::INVALID_FIELD.dnr().at(field::CDW11)),
         }
     }
 }
 
 /// What is wrong with every Set Features of its kind (NVMe Base 2.0 §5.27).
-pub(crate) fn check_set(discovery: bool, command: &SetFeatures) -> Result<(), Status> {
-    let capabilities = capabilities(discovery, command.fid).ok_or(Status::INVALID_FIELD.dnr())?;
+pub(crate) fn check_set(discovery: bool, command: &SetFeatures) -> Result<(), Refusal> {
+    let capabilities =
+        capabilities(discovery, command.fid).ok_or(Status::INVALID_FIELD.dnr().at(field::CDW10))?;
     if command.save {
-        return Err(Status::FEATURE_NOT_SAVEABLE.dnr());
+        return Err(Status::FEATURE_NOT_SAVEABLE.dnr().at_bit(field::CDW10, 31));
     }
     if command.fid == fid::HOST_IDENTIFIER {
         // Over fabrics it comes with Connect, and only then.
-        return Err(Status::COMMAND_SEQUENCE_ERROR.dnr());
+        return Err(Status::COMMAND_SEQUENCE_ERROR.dnr().at(field::CDW10));
     }
     if capabilities & CHANGEABLE == 0 {
-        return Err(Status::FEATURE_NOT_CHANGEABLE.dnr());
+        return Err(Status::FEATURE_NOT_CHANGEABLE.dnr().at(field::CDW10));
     }
     if command.nsid != Nsid(0) && command.nsid != Nsid::ALL {
-        return Err(Status::FEATURE_NOT_NAMESPACE_SPECIFIC.dnr());
+        return Err(Status::FEATURE_NOT_NAMESPACE_SPECIFIC.dnr().at(field::NSID));
     }
     Ok(())
 }
 
 /// The host identifier is 128 bits over fabrics and nothing else.
-pub(crate) fn check_host_identifier(cdw11: u32) -> Result<(), Status> {
+pub(crate) fn check_host_identifier(cdw11: u32) -> Result<(), Refusal> {
     if cdw11 & HOST_IDENTIFIER_EXHID == 0 {
-        return Err(Status::INVALID_FIELD.dnr());
+        return Err(Status::INVALID_FIELD.dnr().at(field::CDW11));
     }
     Ok(())
 }

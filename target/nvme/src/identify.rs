@@ -13,6 +13,7 @@ use crate::wire::Status;
 use crate::wire::identify::{
     IdentifyController, IdentifyIndependentNamespace, IdentifyNamespace, LbaFormat,
 };
+use crate::wire::refusal::{Refusal, field};
 
 /// Identify data structures by their CNS.
 pub mod cns {
@@ -70,14 +71,14 @@ pub(crate) fn structure(
     command: &Identify,
     subsystem: &Subsystem,
     cntlid: Cntlid,
-) -> Result<Structure, Status> {
+) -> Result<Structure, Refusal> {
     let nsid = command.nsid;
     match command.cns {
         cns::CONTROLLER => Ok(Structure::Controller),
         cns::NAMESPACE => Ok(Structure::Namespace(valid(nsid)?)),
         cns::ACTIVE_NAMESPACES => Ok(Structure::ActiveNamespaces { after: listable(nsid)? }),
         cns::NAMESPACE_DESCRIPTORS => {
-            subsystem.namespace(nsid).ok_or(Status::INVALID_NAMESPACE.dnr())?;
+            subsystem.namespace(nsid).ok_or(Status::INVALID_NAMESPACE.dnr().at(field::NSID))?;
             Ok(Structure::Descriptors(nsid))
         }
         cns::COMMAND_SET_NAMESPACE => {
@@ -97,28 +98,28 @@ pub(crate) fn structure(
         cns::COMMAND_SETS if command.cntid == CNTID_SELF || command.cntid == cntlid.0 => {
             Ok(Structure::CommandSets)
         }
-        _ => Err(Status::INVALID_FIELD.dnr()),
+        _ => Err(Status::INVALID_FIELD.dnr().at(field::CDW10)),
     }
 }
 
 /// An id that a namespace could have; FFFFFFFFh is for namespace management, which is absent.
-fn valid(nsid: Nsid) -> Result<Nsid, Status> {
+fn valid(nsid: Nsid) -> Result<Nsid, Refusal> {
     if nsid.0 == 0 || nsid.0 > limits::NSID_MAX {
-        return Err(Status::INVALID_NAMESPACE.dnr());
+        return Err(Status::INVALID_NAMESPACE.dnr().at(field::NSID));
     }
     Ok(nsid)
 }
 
 /// An id that a list can start after.
-fn listable(nsid: Nsid) -> Result<Nsid, Status> {
+fn listable(nsid: Nsid) -> Result<Nsid, Refusal> {
     if nsid.0 > limits::NSID_MAX {
-        return Err(Status::INVALID_NAMESPACE.dnr());
+        return Err(Status::INVALID_NAMESPACE.dnr().at(field::NSID));
     }
     Ok(nsid)
 }
 
-fn nvm(csi: u8) -> Result<(), Status> {
-    if csi == CSI_NVM { Ok(()) } else { Err(Status::INVALID_FIELD.dnr()) }
+fn nvm(csi: u8) -> Result<(), Refusal> {
+    if csi == CSI_NVM { Ok(()) } else { Err(Status::INVALID_FIELD.dnr().at(field::CDW11 + 3)) }
 }
 
 /// Writes a structure other than Identify Controller.
@@ -259,6 +260,8 @@ const ONCS_DSM: u16 = 1 << 2;
 const ONCS_WRITE_ZEROES: u16 = 1 << 3;
 /// Select of Get Features and Save of Set Features are looked at.
 const ONCS_SELECT: u16 = 1 << 4;
+/// The Disconnect command, for I/O queues.
+const OFCS_DISCONNECT: u16 = 1;
 const VWC_PRESENT: u8 = 1;
 /// Flush takes FFFFFFFFh as every namespace.
 const VWC_FLUSH_ALL: u8 = 3 << 1;
@@ -304,6 +307,8 @@ impl ControllerFacts<'_> {
         id.cntrltype = CNTRLTYPE_IO;
         id.cmic = CMIC_PORTS | CMIC_CONTROLLERS;
         id.acl = limits::ABORT_LIMIT;
+        id.elpe = u8::try_from(limits::ERROR_LOG_ENTRIES - 1).unwrap_or(0);
+        id.ofcs = U16::new(OFCS_DISCONNECT);
         id.frmw = FRMW;
         id.lpa |= LPA_EFFECTS | LPA_SUPPORTED_PAGES;
         id.wctemp = U16::new(WARNING_KELVIN);

@@ -9,6 +9,7 @@ use crate::export::{Namespace, Subsystem};
 use crate::ident::{DiskId, Nsid, RKey};
 use crate::limits;
 use crate::permit::Stage;
+use crate::wire::refusal::{Refusal, field};
 use crate::wire::{HostSgl, Sqe, Status};
 
 /// Opcodes of the NVM command set that we know.
@@ -163,6 +164,11 @@ fn range(entry: &[u8; 16]) -> (u64, u32) {
     (u64::from_le_bytes([l0, l1, l2, l3, l4, l5, l6, l7]), u32::from_le_bytes([n0, n1, n2, n3]))
 }
 
+/// Whether command dwords 10 and 11 are a block, as far as the opcode says.
+pub(crate) fn names_blocks(opcode: u8) -> bool {
+    matches!(opcode, opcode::READ | opcode::WRITE | opcode::WRITE_ZEROES)
+}
+
 /// What an I/O command asks for first.
 #[derive(Debug)]
 pub(crate) enum Step {
@@ -186,9 +192,9 @@ impl Started {
 }
 
 /// Reads an I/O command against a queue's snapshot.
-pub(crate) fn start(sqe: &Sqe, view: &IoView, came: InCapsule) -> Result<Started, Status> {
+pub(crate) fn start(sqe: &Sqe, view: &IoView, came: InCapsule) -> Result<Started, Refusal> {
     if !view.ready {
-        return Err(Status::COMMAND_SEQUENCE_ERROR.dnr());
+        return Err(Status::COMMAND_SEQUENCE_ERROR.dnr().into());
     }
     sqe.check_flags()?;
     match sqe.opcode {
@@ -197,34 +203,35 @@ pub(crate) fn start(sqe: &Sqe, view: &IoView, came: InCapsule) -> Result<Started
         opcode::FLUSH => flush(sqe, view),
         opcode::WRITE_ZEROES => write_zeroes(sqe, view),
         opcode::DATASET_MANAGEMENT => dataset_management(sqe, view, came),
-        _ => Err(Status::INVALID_OPCODE.dnr()),
+        _ => Err(Status::INVALID_OPCODE.dnr().at(field::OPCODE)),
     }
 }
 
-fn namespace(nsid: Nsid, view: &IoView) -> Result<&Namespace, Status> {
-    view.subsystem.namespace(nsid).ok_or(Status::INVALID_NAMESPACE.dnr())
+fn namespace(nsid: Nsid, view: &IoView) -> Result<&Namespace, Refusal> {
+    view.subsystem.namespace(nsid).ok_or(Status::INVALID_NAMESPACE.dnr().at(field::NSID))
 }
 
-fn writable(nsid: Nsid, view: &IoView) -> Result<&Namespace, Status> {
+fn writable(nsid: Nsid, view: &IoView) -> Result<&Namespace, Refusal> {
     let namespace = namespace(nsid, view)?;
     if namespace.read_only {
-        return Err(Status::NAMESPACE_WRITE_PROTECTED.dnr());
+        return Err(Status::NAMESPACE_WRITE_PROTECTED.dnr().at(field::NSID));
     }
     Ok(namespace)
 }
 
 /// SLBA and NLB of a command: at least one block.
-fn blocks(sqe: &Sqe, namespace: &Namespace) -> Result<Extent, Status> {
+fn blocks(sqe: &Sqe, namespace: &Namespace) -> Result<Extent, Refusal> {
     let nlb = sqe.cdw12.get() & NLB_MASK;
-    Extent::new(namespace, sqe.cdw10_11(), u64::from(nlb) + 1)
+    let extent = Extent::new(namespace, sqe.cdw10_11(), u64::from(nlb) + 1);
+    extent.map_err(|status| status.at(field::CDW10))
 }
 
 /// Blocks whose data travels: also within MDTS. The bytes are those of the extent.
-fn transfer(sqe: &Sqe, namespace: &Namespace, view: &IoView) -> Result<(Extent, u32), Status> {
+fn transfer(sqe: &Sqe, namespace: &Namespace, view: &IoView) -> Result<(Extent, u32), Refusal> {
     let nlb = u64::from(sqe.cdw12.get() & NLB_MASK) + 1;
     let len = nlb << namespace.lba_shift;
     if len > u64::from(view.subsystem.limits.mdts_bytes) {
-        return Err(Status::INVALID_FIELD.dnr());
+        return Err(Status::INVALID_FIELD.dnr().at(field::CDW12));
     }
     let len = u32::try_from(len).map_err(|_| Status::INVALID_FIELD.dnr())?;
     Ok((blocks(sqe, namespace)?, len))
@@ -235,7 +242,7 @@ fn fua(sqe: &Sqe, view: &IoView) -> bool {
 }
 
 /// FUA is not looked at: what was written is what the disk gives, on the medium or not.
-fn read(sqe: &Sqe, view: &IoView) -> Result<Started, Status> {
+fn read(sqe: &Sqe, view: &IoView) -> Result<Started, Refusal> {
     let namespace = namespace(sqe.nsid(), view)?;
     let (extent, bytes) = transfer(sqe, namespace, view)?;
     let to = data::to_host(sqe, u64::from(bytes))?;
@@ -246,7 +253,7 @@ fn read(sqe: &Sqe, view: &IoView) -> Result<Started, Status> {
     })
 }
 
-fn write(sqe: &Sqe, view: &IoView, came: InCapsule) -> Result<Started, Status> {
+fn write(sqe: &Sqe, view: &IoView, came: InCapsule) -> Result<Started, Refusal> {
     let namespace = writable(sqe.nsid(), view)?;
     let (extent, bytes) = transfer(sqe, namespace, view)?;
     let from = data::from_host_exact(sqe, came, u64::from(bytes))?;
@@ -258,7 +265,7 @@ fn write(sqe: &Sqe, view: &IoView, came: InCapsule) -> Result<Started, Status> {
     })
 }
 
-fn flush(sqe: &Sqe, view: &IoView) -> Result<Started, Status> {
+fn flush(sqe: &Sqe, view: &IoView) -> Result<Started, Refusal> {
     if sqe.nsid() == Nsid::ALL {
         let subsystem = Arc::clone(&view.subsystem);
         return Ok(Started::plain(Step::Execute(DiskOp::FlushAll { subsystem })));
@@ -267,10 +274,10 @@ fn flush(sqe: &Sqe, view: &IoView) -> Result<Started, Status> {
     Ok(Started::plain(Step::Execute(DiskOp::Flush { disk })))
 }
 
-fn write_zeroes(sqe: &Sqe, view: &IoView) -> Result<Started, Status> {
+fn write_zeroes(sqe: &Sqe, view: &IoView) -> Result<Started, Refusal> {
     let namespace = writable(sqe.nsid(), view)?;
     if !namespace.features.write_zeroes {
-        return Err(Status::INVALID_OPCODE.dnr());
+        return Err(Status::INVALID_OPCODE.dnr().at(field::OPCODE));
     }
     let extent = blocks(sqe, namespace)?;
     let deallocate = sqe.cdw12.get() & WRITE_ZEROES_DEAC != 0
@@ -283,7 +290,7 @@ fn write_zeroes(sqe: &Sqe, view: &IoView) -> Result<Started, Status> {
 
 /// Only Deallocate does something; the other attributes are hints, and a namespace that can't
 /// deallocate is free to ignore that one too.
-fn dataset_management(sqe: &Sqe, view: &IoView, came: InCapsule) -> Result<Started, Status> {
+fn dataset_management(sqe: &Sqe, view: &IoView, came: InCapsule) -> Result<Started, Refusal> {
     let nsid = sqe.nsid();
     let namespace = namespace(nsid, view)?;
     let ranges = u16::try_from(sqe.cdw10.get() & DSM_NR_MASK).map_or(1, |nr| nr + 1);
@@ -309,9 +316,9 @@ pub(crate) fn deallocate(
     nsid: Nsid,
     ranges: u16,
     data: &[u8],
-) -> Result<DiskOp, Status> {
+) -> Result<DiskOp, Refusal> {
     if !view.ready {
-        return Err(Status::COMMAND_SEQUENCE_ERROR.dnr());
+        return Err(Status::COMMAND_SEQUENCE_ERROR.dnr().into());
     }
     let namespace = writable(nsid, view)?;
     let ranges = Ranges::check(namespace, ranges, data)?;

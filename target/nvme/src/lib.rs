@@ -50,6 +50,7 @@ pub mod connect;
 pub mod controller;
 mod data;
 pub mod discovery;
+pub mod error_log;
 pub mod export;
 pub mod features;
 pub mod ident;
@@ -72,6 +73,7 @@ pub use admin::AdminCommand;
 pub use connect::{ConnectError, ConnectRequest, IoGrant, IoView};
 pub use controller::{CloseReason, Controller, ControllerEvent, EndCause};
 pub use discovery::Arrival;
+pub use error_log::ErrorLog;
 pub use export::{
     ControllerLimits, Discovery, Export, Identity, Namespace, NamespaceFeatures, Port, Subsystem,
     TransportAddress, TransportKind,
@@ -85,4 +87,4 @@ pub use permit::{Completion, Outcome, Permit};
 pub use queue::{Queue, QueueKind};
 pub use rdma::TransportClaim;
 pub use registry::{Busy, Registry};
-pub use wire::{Cqe, HostSgl, Sgl, Sqe, Status};
+pub use wire::{Cqe, HostSgl, Location, Refusal, Sgl, Sqe, Status};

@@ -30,6 +30,10 @@ pub const DSM_RANGES_MAX: u16 = 256;
 pub const DSM_RANGE_BYTES: u32 = 16;
 /// Bytes that a Dataset Management command can make us fetch.
 pub const DSM_BYTES_MAX: u32 = DSM_RANGES_MAX as u32 * DSM_RANGE_BYTES;
+/// Entries of the Error Information log page; Identify says one less (ELPE).
+pub const ERROR_LOG_ENTRIES: usize = 64;
+/// Bytes of one of them (NVMe Base 2.0 §5.16.1.2).
+pub const ERROR_LOG_ENTRY_BYTES: u64 = 64;
 /// Asynchronous Event Requests that may wait at one controller.
 pub const ASYNC_EVENT_REQUESTS_MAX: usize = 4;
 /// Abort Command Limit, 0's based as Identify says it. Every Abort is answered at once.
@@ -59,6 +63,7 @@ pub const CM_PRIVATE_DATA_BYTES: usize = 32;
 pub const DISCOVERY_ENTRY_BYTES: u64 = 1024;
 
 const _: () = assert!(DSM_BYTES_MAX == 4096);
+const _: () = assert!(ERROR_LOG_ENTRIES <= 256, "ELPE has 8 bits");
 const _: () = assert!(CNTLID_MIN <= CNTLID_MAX);
 const _: () = assert!(NSID_LIST_ENTRIES * 4 == IDENTIFY_BYTES as usize);
 const _: () = assert!(ASYNC_EVENT_REQUESTS_MAX < ADMIN_QUEUE_ENTRIES_MAX as usize);

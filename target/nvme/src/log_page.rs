@@ -1,6 +1,7 @@
 //! Log pages (NVMe Base 2.0 §5.16).
 
 use crate::activity::IoCounts;
+use crate::error_log::ErrorCounts;
 use crate::features;
 use crate::ident::Nsid;
 use crate::limits;
@@ -33,7 +34,7 @@ pub mod lid {
 pub enum LogPage {
     /// Supported Log Pages.
     Supported,
-    /// Error Information: always empty, and no completion says More.
+    /// Error Information.
     Error,
     /// SMART / Health Information.
     Smart,
@@ -50,6 +51,8 @@ pub enum LogPage {
     /// Discovery.
     Discovery,
 }
+
+const _: () = assert!(limits::ERROR_LOG_ENTRIES as u64 * limits::ERROR_LOG_ENTRY_BYTES == 4096);
 
 /// Part of a log page that a controller agreed to return.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,10 +90,12 @@ impl LogPage {
     /// Bytes of the page; the discovery log says its own.
     pub(crate) fn bytes(self) -> u64 {
         match self {
-            Self::Error => 64,
             Self::Smart | Self::Firmware => 512,
             Self::Supported | Self::FeatureEffects | Self::Discovery => 1024,
-            Self::ChangedNamespaces | Self::CommandEffects | Self::ManagementEffects => 4096,
+            Self::Error
+            | Self::ChangedNamespaces
+            | Self::CommandEffects
+            | Self::ManagementEffects => 4096,
         }
     }
 }
@@ -103,7 +108,7 @@ pub(crate) fn fill_supported(discovery: bool, page: &mut Page<'_>) {
 }
 
 /// SMART: nothing wears out, nothing is warm, and the counts are those of this controller's life.
-pub(crate) fn fill_smart(counts: IoCounts, page: &mut Page<'_>) {
+pub(crate) fn fill_smart(counts: IoCounts, errors: ErrorCounts, page: &mut Page<'_>) {
     const ROOM_TEMPERATURE_KELVIN: u16 = 293;
     const SPARE_PERCENT: u8 = 100;
     // Thousands of 512 bytes, rounded up.
@@ -114,6 +119,8 @@ pub(crate) fn fill_smart(counts: IoCounts, page: &mut Page<'_>) {
     page.put(48, &units(counts.written_bytes));
     page.put(64, &u128::from(counts.reads).to_le_bytes());
     page.put(80, &u128::from(counts.writes).to_le_bytes());
+    page.put(160, &u128::from(errors.media).to_le_bytes());
+    page.put(176, &u128::from(errors.entries).to_le_bytes());
 }
 
 /// Firmware Slot Information: slot 1 is active.

@@ -4,7 +4,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::connect::ConnectFields;
 use crate::ident::{Cid, Nsid, Qid, RKey};
-use crate::wire::{Cqe, Status};
+use crate::wire::{Cqe, Location, Refusal, Status};
 
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 
@@ -21,6 +21,9 @@ pub struct Permit {
     pub(crate) opcode: u8,
     pub(crate) invalidate: Option<RKey>,
     pub(crate) stage: Stage,
+    /// Namespace and first block that the command names, for the error log.
+    pub(crate) nsid: Nsid,
+    pub(crate) lba: u64,
     ended: bool,
 }
 
@@ -41,7 +44,16 @@ pub(crate) enum Stage {
 
 impl Permit {
     pub(crate) fn new(qid: Qid, cid: Cid, opcode: u8) -> Self {
-        Self { qid, cid, opcode, invalidate: None, stage: Stage::Plain, ended: false }
+        Self {
+            qid,
+            cid,
+            opcode,
+            invalidate: None,
+            stage: Stage::Plain,
+            nsid: Nsid(0),
+            lba: 0,
+            ended: false,
+        }
     }
 
     /// Queue of the command.
@@ -97,26 +109,34 @@ pub struct Outcome {
     pub status: Status,
     /// Dwords 0 and 1 of the completion.
     pub result: u64,
+    /// What of the command was wrong, for the error log.
+    pub(crate) location: Location,
 }
 
 impl Outcome {
     /// Success without a result.
-    pub const SUCCESS: Self = Self { status: Status::SUCCESS, result: 0 };
+    pub const SUCCESS: Self = Self::result(0);
 
     /// Success with dwords 0 and 1.
     pub const fn result(result: u64) -> Self {
-        Self { status: Status::SUCCESS, result }
+        Self { status: Status::SUCCESS, result, location: Location::NONE }
     }
 
     /// Failure.
     pub const fn failed(status: Status) -> Self {
-        Self { status, result: 0 }
+        Self { status, result: 0, location: Location::NONE }
+    }
+}
+
+impl From<Refusal> for Outcome {
+    fn from(refusal: Refusal) -> Self {
+        Self { location: refusal.location, ..Self::failed(refusal.status) }
     }
 }
 
 impl From<Status> for Outcome {
     fn from(status: Status) -> Self {
-        Self { status, result: 0 }
+        Self::failed(status)
     }
 }
 

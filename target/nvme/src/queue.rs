@@ -8,13 +8,15 @@ use crate::admin::{self, AdminCommand};
 use crate::connect::{ConnectError, ConnectFields, ConnectRequest, IoGrant, IoView};
 use crate::controller::Controller;
 use crate::data::{self, InCapsule};
-use crate::ident::{Cid, Cntlid, Qid};
+use crate::error_log::{ErrorLog, Failure};
+use crate::ident::{Cid, Cntlid, Nsid, Qid};
 use crate::io::{self, Started, Step};
 use crate::limits;
 use crate::now::Now;
 use crate::permit::{Completion, Outcome, Permit, Stage};
 use crate::rdma::TransportClaim;
-use crate::wire::{Cqe, Sqe, Status};
+use crate::wire::refusal::field;
+use crate::wire::{Cqe, Refusal, Sqe, Status};
 
 /// One queue. It lives on the reactor of its connection and never asks another one on the data
 /// path: an I/O queue judges commands by its own snapshot.
@@ -30,14 +32,16 @@ pub struct Queue {
     entries: u16,
     sqhd: u16,
     flow_control: bool,
+    /// The host disconnected it.
+    disconnected: bool,
 }
 
 #[derive(Debug)]
 enum Role {
     Fresh,
     Connecting,
-    Admin { cntlid: Cntlid },
-    Io { cntlid: Cntlid, view: IoView, activity: Arc<IoActivity> },
+    Admin { cntlid: Cntlid, errors: Arc<ErrorLog> },
+    Io { cntlid: Cntlid, view: IoView, activity: Arc<IoActivity>, errors: Arc<ErrorLog> },
 }
 
 /// How far a queue is.
@@ -67,6 +71,7 @@ impl Queue {
             entries: claim.entries,
             sqhd: 0,
             flow_control: true,
+            disconnected: false,
         }
     }
 
@@ -81,30 +86,61 @@ impl Queue {
         }
         let cid = sqe.cid();
         if !self.outstanding.insert(cid) {
-            let conflict = Outcome::failed(Status::COMMAND_ID_CONFLICT.dnr());
-            return Action::Respond(Completion {
-                cqe: self.entry(cid, conflict),
-                invalidate: None,
-            });
+            return Action::Respond(self.conflict(&sqe));
         }
-        let permit = Permit::new(self.claim.qid, cid, sqe.opcode);
+        let mut permit = Permit::new(self.claim.qid, cid, sqe.opcode);
+        permit.nsid = sqe.nsid();
         let came = InCapsule(in_capsule_len.min(self.in_capsule_bytes));
         match &self.role {
             Role::Fresh | Role::Connecting => self.unconnected(permit, &sqe, came),
             Role::Admin { .. } => {
-                let mut permit = permit;
                 permit.invalidate = sqe.sgl().ok().and_then(|sgl| sgl.invalidate());
                 Action::Admin { permit, command: AdminCommand::parse(&sqe) }
             }
             Role::Io { view, activity, .. } => {
                 activity.touch();
-                let started = match sqe.opcode {
-                    Sqe::FABRICS => Err(fabrics_on_io_queue(&sqe)),
-                    _ => io::start(&sqe, view, came),
-                };
+                permit.lba = sqe.cdw10_11();
+                if sqe.opcode == Sqe::FABRICS {
+                    return self.fabrics(permit, &sqe);
+                }
+                let started = io::start(&sqe, view, came);
                 self.started(permit, started)
             }
         }
+    }
+
+    /// A command id that is outstanding already: the command of that id goes on.
+    fn conflict(&mut self, sqe: &Sqe) -> Completion {
+        let cid = sqe.cid();
+        let outcome = Outcome::from(Status::COMMAND_ID_CONFLICT.dnr().at(field::CID));
+        let mut permit = Permit::new(self.claim.qid, cid, sqe.opcode);
+        permit.nsid = sqe.nsid();
+        let outcome = self.report(&permit, outcome);
+        permit.abandon();
+        Completion { cqe: self.entry(cid, outcome), invalidate: None }
+    }
+
+    /// A Fabrics command on an I/O queue: Connect comes once, and what is for the admin queue only
+    /// is refused (NVMe-oF 1.1 §3).
+    fn fabrics(&mut self, permit: Permit, sqe: &Sqe) -> Action {
+        let recfmt = sqe.cdw10.get() & 0xffff;
+        let refusal = match sqe.fctype() {
+            admin::fctype::DISCONNECT if recfmt == 0 && !self.disconnected => {
+                self.disconnected = true;
+                if let Role::Io { view, .. } = &mut self.role {
+                    view.ready = false;
+                }
+                return Action::Finish(self.complete(permit, Outcome::SUCCESS));
+            }
+            admin::fctype::DISCONNECT if recfmt != 0 => {
+                Status::CONNECT_INCOMPATIBLE_FORMAT.dnr().at(field::CDW10)
+            }
+            admin::fctype::CONNECT | admin::fctype::DISCONNECT => {
+                Status::COMMAND_SEQUENCE_ERROR.dnr().at(field::NSID)
+            }
+            _ => Status::INVALID_OPCODE.dnr().at(field::NSID),
+        };
+        self.respond(permit, refusal)
     }
 
     /// A capsule before Connect was granted: only Connect itself, once at a time.
@@ -128,10 +164,10 @@ impl Queue {
         Action::Fetch { permit, from, len }
     }
 
-    fn started(&mut self, mut permit: Permit, started: Result<Started, Status>) -> Action {
+    fn started(&mut self, mut permit: Permit, started: Result<Started, Refusal>) -> Action {
         let started = match started {
             Ok(started) => started,
-            Err(status) => return self.respond(permit, status),
+            Err(refusal) => return self.respond(permit, refusal),
         };
         permit.stage = started.stage;
         permit.invalidate = started.invalidate;
@@ -175,6 +211,7 @@ impl Queue {
 
     /// Answers a command.
     pub fn complete(&mut self, permit: Permit, outcome: Outcome) -> Completion {
+        let outcome = self.report(&permit, outcome);
         let (cid, invalidate, stage) = permit.end();
         if outcome.status.is_success()
             && let Role::Io { activity, .. } = &self.role
@@ -188,6 +225,31 @@ impl Queue {
         self.end_connecting(stage);
         self.outstanding.remove(cid);
         Completion { cqe: self.entry(cid, outcome), invalidate }
+    }
+
+    /// Enters a failure in the controller's log, and says so in its status.
+    fn report(&self, permit: &Permit, outcome: Outcome) -> Outcome {
+        if outcome.status.is_success() {
+            return outcome;
+        }
+        let errors = match &self.role {
+            Role::Admin { errors, .. } | Role::Io { errors, .. } => errors,
+            Role::Fresh | Role::Connecting => return outcome,
+        };
+        if !ErrorLog::wants(outcome.status) {
+            return outcome;
+        }
+        let fabrics = permit.opcode == Sqe::FABRICS;
+        errors.record(Failure {
+            qid: permit.qid,
+            cid: permit.cid,
+            opcode: permit.opcode,
+            status: outcome.status,
+            location: outcome.location,
+            lba: if io::names_blocks(permit.opcode) { permit.lba } else { 0 },
+            nsid: if fabrics { Nsid(0) } else { permit.nsid },
+        });
+        Outcome { status: outcome.status.more(), ..outcome }
     }
 
     /// Forgets a command without an answer: the host must not wait for one, as after a reset of
@@ -208,13 +270,14 @@ impl Queue {
     /// Grants Connect on the admin queue.
     pub fn connect_admin(&mut self, permit: Permit, controller: &Controller) -> Completion {
         let cntlid = controller.cntlid();
-        self.connected(permit, cntlid, Role::Admin { cntlid })
+        let errors = Arc::clone(controller.errors());
+        self.connected(permit, cntlid, Role::Admin { cntlid, errors })
     }
 
     /// Grants Connect on an I/O queue.
     pub fn connect_io(&mut self, permit: Permit, grant: IoGrant) -> Completion {
-        let IoGrant { cntlid, view, activity } = grant;
-        self.connected(permit, cntlid, Role::Io { cntlid, view, activity })
+        let IoGrant { cntlid, view, activity, errors } = grant;
+        self.connected(permit, cntlid, Role::Io { cntlid, view, activity, errors })
     }
 
     fn connected(&mut self, permit: Permit, cntlid: Cntlid, role: Role) -> Completion {
@@ -234,7 +297,7 @@ impl Queue {
     /// A new snapshot from the controller's owner.
     pub fn update(&mut self, view: IoView) {
         if let Role::Io { view: old, .. } = &mut self.role {
-            *old = view;
+            *old = IoView { ready: view.ready && !self.disconnected, ..view };
         }
     }
 
@@ -257,7 +320,7 @@ impl Queue {
     pub fn cntlid(&self) -> Option<Cntlid> {
         match self.role {
             Role::Fresh | Role::Connecting => None,
-            Role::Admin { cntlid } | Role::Io { cntlid, .. } => Some(cntlid),
+            Role::Admin { cntlid, .. } | Role::Io { cntlid, .. } => Some(cntlid),
         }
     }
 
@@ -292,14 +355,6 @@ impl Queue {
         }
         let sqhd = if self.flow_control { self.sqhd } else { u16::MAX };
         Cqe::new(cid, sqhd, outcome.status, outcome.result)
-    }
-}
-
-/// Connect comes once; the other Fabrics commands we know belong on the admin queue.
-fn fabrics_on_io_queue(sqe: &Sqe) -> Status {
-    match sqe.fctype() {
-        admin::fctype::CONNECT => Status::COMMAND_SEQUENCE_ERROR.dnr(),
-        _ => Status::INVALID_OPCODE.dnr(),
     }
 }
 

@@ -78,7 +78,9 @@ impl Commands {
                     assert!(queue.kind() == QueueKind::Admin, "only a controller lets one wait");
                     return;
                 }
-                Action::Respond(completion) => return self.answered(queue, &completion),
+                Action::Respond(completion) | Action::Finish(completion) => {
+                    return self.answered(queue, &completion);
+                }
                 Action::Disconnect { cause } => panic!("{cause} is not what this host did"),
                 Action::Fetch { permit, from, len } => {
                     assert!((1..=4096).contains(&len), "{len} bytes to fetch");

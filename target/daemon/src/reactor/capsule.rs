@@ -65,6 +65,10 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
         match action {
             Action::None => {}
             Action::Respond(completion) => self.respond(c, completion),
+            Action::Finish(completion) => {
+                self.respond(c, completion);
+                self.finish(c, Cause::Finished);
+            }
             Action::Disconnect { cause } => {
                 let peer = self.conns[c].peer;
                 tracing::warn!(%peer, %cause, "the host broke the protocol");

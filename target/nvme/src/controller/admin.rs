@@ -16,6 +16,7 @@ use crate::now::Now;
 use crate::permit::{Outcome, Permit};
 use crate::property::Transition;
 use crate::queue::Queue;
+use crate::wire::refusal::{Refusal, field};
 use crate::wire::{HostSgl, Page, Status};
 
 /// What a command that returns data agreed to.
@@ -46,7 +47,7 @@ impl Controller {
         match command {
             AdminCommand::PropertyGet { offset, size } => {
                 let value = self.properties.get(offset, size).map(Outcome::result);
-                answer(queue, permit, value)
+                answer(queue, permit, value.map_err(|status| status.at(field::CDW11)))
             }
             AdminCommand::PropertySet { offset, size, value } => {
                 let set = self.property_set(now, queue, offset, size, value);
@@ -91,12 +92,13 @@ impl Controller {
         offset: u32,
         size: PropertySize,
         value: u64,
-    ) -> Result<Outcome, Status> {
+    ) -> Result<Outcome, Refusal> {
         if self.phase == Phase::Ended {
             // Its connections are being closed: nothing brings it back.
-            return Err(Status::COMMAND_SEQUENCE_ERROR.dnr());
+            return Err(Status::COMMAND_SEQUENCE_ERROR.dnr().into());
         }
-        match self.properties.set(offset, size, value)? {
+        let place = |status: Status| status.at(field::CDW11);
+        match self.properties.set(offset, size, value).map_err(place)? {
             Transition::None => {}
             Transition::Enabled => {
                 // A shutdown of the disabled controller is over with this.
@@ -151,11 +153,11 @@ impl Controller {
         }
     }
 
-    fn identify(&self, command: &Identify) -> Result<Reply, Status> {
+    fn identify(&self, command: &Identify) -> Result<Reply, Refusal> {
         let structure = match &self.kind {
             Kind::Io(subsystem) => identify::structure(command, subsystem, self.cntlid)?,
             Kind::Discovery { .. } if command.cns == cns::CONTROLLER => Structure::Controller,
-            Kind::Discovery { .. } => return Err(Status::INVALID_FIELD.dnr()),
+            Kind::Discovery { .. } => return Err(Status::INVALID_FIELD.dnr().at(field::CDW10)),
         };
         Ok(Reply {
             to: command.to,
@@ -164,14 +166,17 @@ impl Controller {
         })
     }
 
-    fn get_log_page(&mut self, command: &GetLogPage) -> Result<Reply, Status> {
+    fn get_log_page(&mut self, command: &GetLogPage) -> Result<Reply, Refusal> {
         let page = LogPage::find(self.is_discovery(), command.lid)
-            .ok_or(Status::INVALID_LOG_PAGE.dnr())?;
-        if command.len > self.limits.mdts_bytes
-            || !command.offset.is_multiple_of(4)
-            || command.index_offset
-        {
-            return Err(Status::INVALID_FIELD.dnr());
+            .ok_or(Status::INVALID_LOG_PAGE.dnr().at(field::CDW10))?;
+        if command.len > self.limits.mdts_bytes {
+            return Err(Status::INVALID_FIELD.dnr().at(field::CDW10 + 2));
+        }
+        if !command.offset.is_multiple_of(4) {
+            return Err(Status::INVALID_FIELD.dnr().at(field::CDW12));
+        }
+        if command.index_offset {
+            return Err(Status::INVALID_FIELD.dnr().at_bit(field::CDW14, 23));
         }
         let bytes = match &self.kind {
             Kind::Discovery { export, arrival } if page == LogPage::Discovery => {
@@ -180,14 +185,16 @@ impl Controller {
             Kind::Discovery { .. } | Kind::Io(_) => page.bytes(),
         };
         if command.offset > bytes {
-            return Err(Status::INVALID_FIELD.dnr());
+            return Err(Status::INVALID_FIELD.dnr().at(field::CDW12));
         }
         let whole_controller = command.nsid == Nsid(0) || command.nsid == Nsid::ALL;
         match page {
             // LPA says that SMART is not kept for each namespace.
-            LogPage::Smart if !whole_controller => return Err(Status::INVALID_FIELD.dnr()),
+            LogPage::Smart if !whole_controller => {
+                return Err(Status::INVALID_FIELD.dnr().at(field::NSID));
+            }
             LogPage::CommandEffects if command.csi != 0 => {
-                return Err(Status::INVALID_FIELD.dnr());
+                return Err(Status::INVALID_FIELD.dnr().at_bit(field::CDW14, 24));
             }
             LogPage::ChangedNamespaces => self.report_changed(command),
             LogPage::Discovery => {
@@ -228,7 +235,7 @@ impl Controller {
     fn get_features(&self, queue: &mut Queue, permit: Permit, command: &GetFeatures) -> Action {
         if let Some(to) = command.to {
             let reply = features::capabilities(self.is_discovery(), command.fid)
-                .ok_or(Status::INVALID_FIELD.dnr())
+                .ok_or(Status::INVALID_FIELD.dnr().at(field::CDW10))
                 .and_then(|_| features::check_host_identifier(command.cdw11))
                 .map(|()| Reply {
                     to,
@@ -241,9 +248,9 @@ impl Controller {
         answer(queue, permit, value.map(|dw0| Outcome::result(u64::from(dw0))))
     }
 
-    fn feature(&self, command: &GetFeatures) -> Result<u32, Status> {
+    fn feature(&self, command: &GetFeatures) -> Result<u32, Refusal> {
         let capabilities = features::capabilities(self.is_discovery(), command.fid)
-            .ok_or(Status::INVALID_FIELD.dnr())?;
+            .ok_or(Status::INVALID_FIELD.dnr().at(field::CDW10))?;
         let defaults;
         let features = match command.select {
             Select::SupportedCapabilities => return Ok(capabilities),
@@ -259,11 +266,14 @@ impl Controller {
             fid::ASYNC_EVENT_CONFIGURATION if current => Ok(self.events.configuration()),
             fid::KEEP_ALIVE_TIMER if current => Ok(self.keep_alive.timeout_ms()),
             fid::ASYNC_EVENT_CONFIGURATION | fid::KEEP_ALIVE_TIMER => Ok(0),
-            known => features.get(known, command.cdw11)?.ok_or(Status::INVALID_FIELD.dnr()),
+            known => {
+                let value = features.get(known, command.cdw11)?;
+                value.ok_or(Status::INVALID_FIELD.dnr().at(field::CDW10))
+            }
         }
     }
 
-    fn set_features(&mut self, now: Now, command: &SetFeatures) -> Result<u32, Status> {
+    fn set_features(&mut self, now: Now, command: &SetFeatures) -> Result<u32, Refusal> {
         features::check_set(self.is_discovery(), command)?;
         match command.fid {
             fid::ASYNC_EVENT_CONFIGURATION => {
@@ -271,13 +281,14 @@ impl Controller {
                 Ok(0)
             }
             fid::KEEP_ALIVE_TIMER => {
-                check_keep_alive(&self.limits, command.cdw11)?;
+                check_keep_alive(&self.limits, command.cdw11)
+                    .map_err(|status| status.at(field::CDW11))?;
                 self.keep_alive.set(now, command.cdw11);
                 Ok(0)
             }
             // Queues are counted before the first of them is made (NVMe Base 2.0 §5.27).
             fid::NUMBER_OF_QUEUES if !self.io_queues.is_empty() => {
-                Err(Status::COMMAND_SEQUENCE_ERROR.dnr())
+                Err(Status::COMMAND_SEQUENCE_ERROR.dnr().into())
             }
             _ => {
                 let cache = self.features.write_cache;
@@ -326,8 +337,9 @@ impl Controller {
     fn fill_log_page(&self, log: LogPage, page: &mut Page<'_>) {
         match log {
             LogPage::Supported => log_page::fill_supported(self.is_discovery(), page),
-            LogPage::Error | LogPage::ManagementEffects => {}
-            LogPage::Smart => log_page::fill_smart(self.counts(), page),
+            LogPage::ManagementEffects => {}
+            LogPage::Error => self.errors.fill(page),
+            LogPage::Smart => log_page::fill_smart(self.counts(), self.errors.counts(), page),
             LogPage::Firmware => {
                 if let Kind::Io(subsystem) = &self.kind {
                     log_page::fill_firmware(subsystem.identity.firmware, page);
@@ -345,14 +357,14 @@ impl Controller {
     }
 }
 
-fn answer(queue: &mut Queue, permit: Permit, outcome: Result<Outcome, Status>) -> Action {
-    queue.respond(permit, outcome.unwrap_or_else(Outcome::failed))
+fn answer(queue: &mut Queue, permit: Permit, outcome: Result<Outcome, Refusal>) -> Action {
+    queue.respond(permit, outcome.unwrap_or_else(Outcome::from))
 }
 
-fn reply_to(queue: &mut Queue, permit: Permit, reply: Result<Reply, Status>) -> Action {
+fn reply_to(queue: &mut Queue, permit: Permit, reply: Result<Reply, Refusal>) -> Action {
     match reply {
         Ok(Reply { len: 0, .. }) => queue.respond(permit, Outcome::SUCCESS),
         Ok(Reply { to, len, source }) => Action::Return { permit, to, len, source },
-        Err(status) => queue.respond(permit, status),
+        Err(refusal) => queue.respond(permit, refusal),
     }
 }

@@ -39,9 +39,15 @@ impl Cqe {
         }
     }
 
-    /// Its status.
+    /// Its status; [`Cqe::more`] aside.
     pub fn status(&self) -> Status {
-        Status::from_bits(self.status.get() >> 1)
+        Status::from_bits(self.status.get() >> 1).without_more()
+    }
+
+    /// Whether the Error Information log page has more about it.
+    pub fn more(&self) -> bool {
+        let status = Status::from_bits(self.status.get() >> 1);
+        status != status.without_more()
     }
 
     /// The command that this completes.

@@ -5,6 +5,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligne
 
 use crate::ident::{Cid, Nsid};
 use crate::limits;
+use crate::wire::refusal::{Refusal, field};
 use crate::wire::{Sgl, Status};
 
 /// A submission queue entry as it came, nothing believed.
@@ -99,9 +100,12 @@ impl Sqe {
     ///
     /// # Errors
     /// Invalid Field in Command.
-    pub fn check_flags(&self) -> Result<(), Status> {
-        if self.flags & FUSE_MASK != 0 || self.flags & PSDT_MASK != PSDT_SGL {
-            return Err(Status::INVALID_FIELD.dnr());
+    pub fn check_flags(&self) -> Result<(), Refusal> {
+        if self.flags & FUSE_MASK != 0 {
+            return Err(Status::INVALID_FIELD.dnr().at(field::FLAGS));
+        }
+        if self.flags & PSDT_MASK != PSDT_SGL {
+            return Err(Status::INVALID_FIELD.dnr().at_bit(field::FLAGS, 6));
         }
         Ok(())
     }

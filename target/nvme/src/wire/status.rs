@@ -37,6 +37,12 @@ impl Status {
         Self(self.0 | Self::MORE)
     }
 
+    /// The same, with nothing in the error log.
+    #[must_use]
+    pub const fn without_more(self) -> Self {
+        Self(self.0 & !Self::MORE)
+    }
+
     /// Status Code Type.
     pub const fn sct(self) -> u8 {
         (self.0 >> 8 & 7) as u8
@@ -141,6 +147,8 @@ codes! {
     CONNECT_INVALID_PARAMETERS = 1, 0x82;
     /// Connect: this host may not connect here.
     CONNECT_INVALID_HOST = 1, 0x84;
+    /// Disconnect: not on an admin queue.
+    INVALID_QUEUE_TYPE = 1, 0x85;
     /// The medium did not take the data.
     WRITE_FAULT = 2, 0x80;
     /// The medium did not give the data.

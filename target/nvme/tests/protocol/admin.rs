@@ -65,7 +65,7 @@ fn unknown_commands_are_refused() {
         let status = pair.admin(Sqe::new(opcode, Cid(0))).status();
         assert_eq!(status, Status::INVALID_OPCODE.dnr(), "{opcode:#x}");
     }
-    for fctype in (0u32..=255).filter(|fctype| ![0, 1, 4].contains(fctype)) {
+    for fctype in (0u32..=255).filter(|fctype| ![0, 1, 4, 8].contains(fctype)) {
         let mut sqe = Sqe::new(Sqe::FABRICS, Cid(0));
         sqe.nsid = fctype.into();
         assert_eq!(pair.admin(sqe).status(), Status::INVALID_OPCODE.dnr(), "{fctype:#x}");

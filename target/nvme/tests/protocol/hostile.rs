@@ -48,7 +48,7 @@ fn obey(
     let mut action = action;
     for _ in 0..4 {
         action = match action {
-            Action::None | Action::Respond(_) => return true,
+            Action::None | Action::Respond(_) | Action::Finish(_) => return true,
             Action::Disconnect { .. } => return false,
             Action::Fetch { permit, from, len } => {
                 assert!(len <= 4096);

@@ -5,7 +5,9 @@
 mod admin;
 mod capsule;
 mod connect;
+mod disconnect;
 mod discovery;
+mod errors;
 mod hostile;
 mod io;
 mod keep_alive;

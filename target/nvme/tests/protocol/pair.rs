@@ -248,6 +248,11 @@ impl Pair {
         Cid(self.next_cid)
     }
 
+    /// The command id that was used last.
+    pub(crate) fn last_cid(&self) -> u16 {
+        self.next_cid
+    }
+
     pub(crate) fn controller(&mut self) -> &mut Controller {
         self.controller.as_mut().expect("the host is connected")
     }

@@ -212,7 +212,7 @@ fn io_commands(live: &mut Live, table: &mut Table) {
             fabrics(fctype::PROPERTY_GET, [0; 16], [0; 3]),
         ),
         ("Connect on a connected I/O queue", "00ch dnr", fabrics(fctype::CONNECT, block, [0; 3])),
-        ("Fabrics Disconnect on an I/O queue", "001h dnr", fabrics(0x08, [0; 16], [0; 3])),
+        ("Disconnect of an unknown format", "180h dnr", fabrics(0x08, [0; 16], [1, 0, 0])),
     ];
     for (name, expected, sqe) in cases {
         table.case(name, expected, one(queue, sqe));
