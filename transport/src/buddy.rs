@@ -137,6 +137,17 @@ impl Buddy {
         Some(Block { page, order })
     }
 
+    /// Makes two blocks of one that is taken, each to be given back by itself; `None` for a page.
+    pub(crate) fn split(&mut self, block: Block) -> Option<(Block, Block)> {
+        let order = block.order.checked_sub(1)?;
+        assert_eq!(self.pages[block.page as usize], Page::Used(block.order), "it is taken");
+        let high = block.page + (1 << order);
+        for page in [block.page, high] {
+            self.pages[page as usize] = Page::Used(order);
+        }
+        Some((Block { page: block.page, order }, Block { page: high, order }))
+    }
+
     /// Gives a block back and merges it with its free neighbours.
     pub(crate) fn give(&mut self, block: Block) {
         assert_eq!(

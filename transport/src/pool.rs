@@ -264,6 +264,22 @@ impl Buf {
         self.len = u32::try_from(len).expect("a capacity is at most 4 MiB");
     }
 
+    /// Makes the second half of its capacity a buffer of its own, on the same account; both halves
+    /// are in use as a whole. `None` for what is no larger than a page.
+    #[must_use]
+    pub fn split_off(&mut self) -> Option<Self> {
+        let Piece::Block(block) = self.piece else { return None };
+        let (low, high) = self.region.buddy.borrow_mut().split(block)?;
+        let (low, high) = (Piece::Block(low), Piece::Block(high));
+        let len = u32::try_from(low.capacity()).expect("a capacity is at most 4 MiB");
+        // SAFETY: the second half lies in the block that `self` owned as a whole until here.
+        let addr = unsafe { self.addr.add(low.capacity()) };
+        self.piece = low;
+        self.len = len;
+        let (region, account) = (Rc::clone(&self.region), self.account.clone());
+        Some(Self { addr, len, piece: high, region, account })
+    }
+
     /// The bytes in use.
     #[must_use]
     pub fn as_slice(&self) -> &[u8] {
@@ -382,6 +398,24 @@ mod tests {
         assert_eq!(account.bytes(), PAGE);
         drop((small, other));
         assert_eq!(account.bytes(), 0);
+    }
+
+    #[test]
+    fn halves_of_a_buffer_go_back_one_by_one_and_make_a_whole_again() {
+        let pool = Pool::unregistered(1);
+        let account = Account::default();
+        let mut low = pool.take_for(4 * PAGE, &account).unwrap();
+        let mut high = low.split_off().unwrap();
+        assert_eq!((low.len(), high.len()), (2 * PAGE, 2 * PAGE));
+        assert_eq!(high.addr().as_ptr() as usize - low.addr().as_ptr() as usize, 2 * PAGE);
+        let quarter = high.split_off().unwrap();
+        assert!(pool.take_slot().unwrap().split_off().is_none());
+        drop(low);
+        assert_eq!((account.bytes(), pool.used_bytes()), (2 * PAGE, 2 * PAGE));
+        assert!(high.split_off().is_none(), "a page is a page");
+        drop((high, quarter));
+        assert_eq!((account.bytes(), pool.used_bytes()), (0, 0));
+        assert!(pool.take(BUF_MAX).is_some());
     }
 
     #[test]

@@ -21,7 +21,9 @@ impl Range {
     /// The whole disk, for operations that have no range.
     pub const WHOLE: Self = Self { start: 0, end: u64::MAX };
 
-    fn overlaps(self, other: Self) -> bool {
+    /// Whether they have a byte in common.
+    #[must_use]
+    pub fn overlaps(self, other: Self) -> bool {
         self.start < other.end && other.start < self.end
     }
 }
@@ -55,7 +57,20 @@ impl Orphans {
         self.count.fetch_add(1, Ordering::Release);
     }
 
-    /// The disk answered it.
+    /// Takes a range for one operation alone, unless something overlaps it; until its release it
+    /// holds up I/O as an orphan does.
+    #[must_use]
+    pub fn claim(&self, id: OrphanId, range: Range) -> bool {
+        let mut ranges = self.lock();
+        if ranges.iter().any(|(_, other)| other.overlaps(range)) {
+            return false;
+        }
+        ranges.push((id, range));
+        self.count.fetch_add(1, Ordering::Release);
+        true
+    }
+
+    /// The disk answered it, or a claim is over.
     pub fn release(&self, id: OrphanId) {
         let mut ranges = self.lock();
         if let Some(at) = ranges.iter().position(|(i, _)| *i == id) {
@@ -93,6 +108,19 @@ mod tests {
         assert!(orphans.hold_up(Range::WHOLE));
         orphans.release(id(0, 7));
         assert!(!orphans.hold_up(Range::WHOLE));
+    }
+
+    #[test]
+    fn what_is_claimed_is_claimed_once_and_never_over_an_orphan() {
+        let orphans = Orphans::default();
+        let range = |start, end| Range { start, end };
+        orphans.adopt(id(0, 1), range(0, 512));
+        assert!(!orphans.claim(id(0, 2), range(0, 4096)));
+        assert!(orphans.claim(id(0, 2), range(512, 1024)));
+        assert!(!orphans.claim(id(1, 2), range(1023, 4096)));
+        assert!(orphans.hold_up(range(600, 601)));
+        orphans.release(id(0, 2));
+        assert!(orphans.claim(id(1, 2), range(1023, 4096)));
     }
 
     #[test]

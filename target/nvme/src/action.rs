@@ -67,6 +67,11 @@ pub enum Action {
         /// What it asks for.
         request: Box<ConnectRequest>,
     },
+    /// Keep the in-capsule data of this capsule, if it has any: a Compare waits for the Write that
+    /// is fused to it. It is free when [`crate::Queue::holds_first_half`] says no.
+    Hold,
+    /// Do both, in this order.
+    Both(Box<[Action; 2]>),
     /// End the connection: the host broke the protocol in a way that no status can answer.
     Disconnect {
         /// How.

@@ -61,7 +61,12 @@ impl ErrorLog {
 
     /// Whether a status is an error: what a host asked for, or has to expect, is none.
     pub(crate) fn wants(status: Status) -> bool {
-        let ordinary = [Status::SUCCESS, Status::ABORT_REQUESTED];
+        let ordinary = [
+            Status::SUCCESS,
+            Status::ABORT_REQUESTED,
+            Status::COMPARE_FAILURE,
+            Status::FAILED_FUSED,
+        ];
         !ordinary.iter().any(|other| (other.sct(), other.sc()) == (status.sct(), status.sc()))
     }
 

@@ -6,6 +6,7 @@ use zerocopy::{FromZeros, IntoBytes};
 use crate::admin::Identify;
 use crate::export::{ControllerLimits, Identity, Namespace, Subsystem};
 use crate::ident::{Cntlid, Nsid, SubNqn};
+use crate::io;
 use crate::limits;
 use crate::property;
 use crate::wire::Page;
@@ -53,7 +54,7 @@ pub enum Structure {
     Descriptors(Nsid),
     /// Identify Namespace for the NVM command set: nothing of it applies without protection.
     NvmNamespace,
-    /// Identify Controller for the NVM command set: no limits beside MDTS.
+    /// Identify Controller for the NVM command set: the limit of Verify beside MDTS.
     NvmController,
     /// Identify Namespace independent of the command set; zeroes when inactive.
     IndependentNamespace(Nsid),
@@ -125,10 +126,12 @@ fn nvm(csi: u8) -> Result<(), Refusal> {
 /// Writes a structure other than Identify Controller.
 pub(crate) fn fill(structure: Structure, subsystem: &Subsystem, page: &mut Page<'_>) {
     match structure {
-        Structure::Controller | Structure::NvmNamespace | Structure::NvmController => {}
+        Structure::Controller | Structure::NvmNamespace => {}
+        Structure::NvmController => page.put(0, &[page_power(subsystem.limits.mdts_bytes)]),
         Structure::Namespace(nsid) => {
             if let Some(namespace) = subsystem.namespace(nsid) {
-                page.put(0, identify_namespace(namespace).as_bytes());
+                let mdts = subsystem.limits.mdts_bytes;
+                page.put(0, identify_namespace(namespace, mdts).as_bytes());
             }
         }
         Structure::ActiveNamespaces { after } => active(subsystem, after, page),
@@ -160,7 +163,7 @@ fn nsattr(namespace: &Namespace) -> u8 {
     if namespace.read_only { NSATTR_WRITE_PROTECTED } else { 0 }
 }
 
-fn identify_namespace(namespace: &Namespace) -> IdentifyNamespace {
+fn identify_namespace(namespace: &Namespace, mdts_bytes: u32) -> IdentifyNamespace {
     let features = namespace.features;
     let mut id = IdentifyNamespace::new_zeroed();
     id.nsze = U64::new(namespace.lba_count);
@@ -179,6 +182,10 @@ fn identify_namespace(namespace: &Namespace) -> IdentifyNamespace {
         id.npdg = hint(features.preferred_deallocate_blocks);
         id.npda = id.npdg;
     }
+    let copied = io::copy_blocks_max(namespace, mdts_bytes);
+    id.mssrl = U16::new(u16::try_from(copied).unwrap_or(u16::MAX));
+    id.mcl = U32::new(u32::try_from(copied).unwrap_or(u32::MAX));
+    id.msrc = limits::COPY_RANGES_MAX - 1;
     id.nsattr = nsattr(namespace);
     id.nguid = namespace.nguid;
     id.eui64 = namespace.eui64.unwrap_or_default();
@@ -256,10 +263,15 @@ const LPA_EFFECTS: u8 = 1 << 1;
 const LPA_EXTENDED: u8 = 1 << 2;
 /// Supported Log Pages and Feature Identifiers Supported exist, effects carry scopes.
 const LPA_SUPPORTED_PAGES: u8 = 1 << 5;
+const ONCS_COMPARE: u16 = 1;
 const ONCS_DSM: u16 = 1 << 2;
 const ONCS_WRITE_ZEROES: u16 = 1 << 3;
 /// Select of Get Features and Save of Set Features are looked at.
 const ONCS_SELECT: u16 = 1 << 4;
+const ONCS_VERIFY: u16 = 1 << 7;
+const ONCS_COPY: u16 = 1 << 8;
+const FUSES_COMPARE_AND_WRITE: u16 = 1;
+const OCFS_FORMAT_0: u16 = 1;
 /// The Disconnect command, for I/O queues.
 const OFCS_DISCONNECT: u16 = 1;
 const VWC_PRESENT: u8 = 1;
@@ -271,6 +283,12 @@ const SGLS_OFFSET: u32 = 1 << 20;
 /// Over- and critical temperature in kelvin; there is no sensor, but 0 is no legal value.
 const WARNING_KELVIN: u16 = 0x157;
 
+/// As a power of two pages of 4 KiB (MDTS, VSL).
+fn page_power(bytes: u32) -> u8 {
+    let pages = (bytes / limits::PAGE_BYTES).max(1);
+    u8::try_from(pages.ilog2()).unwrap_or(0)
+}
+
 impl ControllerFacts<'_> {
     /// Identify Controller.
     pub(crate) fn fill(&self, page: &mut Page<'_>) {
@@ -278,8 +296,7 @@ impl ControllerFacts<'_> {
         id.sn = self.identity.serial;
         id.mn = self.identity.model;
         id.fr = self.identity.firmware;
-        let pages = (self.limits.mdts_bytes / limits::PAGE_BYTES).max(1);
-        id.mdts = u8::try_from(pages.ilog2()).unwrap_or(0);
+        id.mdts = page_power(self.limits.mdts_bytes);
         id.cntlid = U16::new(self.cntlid.0);
         id.ver = U32::new(property::VERSION);
         id.oaes = U32::new(self.oaes);
@@ -320,7 +337,7 @@ impl ControllerFacts<'_> {
         // 0 < MNAN <= NN: the number of namespaces never exceeds the largest id.
         id.nn = U32::new(last.max(limits::NAMESPACES_MIN));
         id.mnan = U32::new(count.max(limits::NAMESPACES_MIN));
-        let mut oncs = ONCS_SELECT;
+        let mut oncs = ONCS_SELECT | ONCS_COMPARE | ONCS_VERIFY | ONCS_COPY;
         if any(|namespace| namespace.features.deallocate) {
             oncs |= ONCS_DSM;
         }
@@ -328,6 +345,9 @@ impl ControllerFacts<'_> {
             oncs |= ONCS_WRITE_ZEROES;
         }
         id.oncs = U16::new(oncs);
+        id.fuses = U16::new(FUSES_COMPARE_AND_WRITE);
+        id.acwu = U16::new(limits::COMPARE_AND_WRITE_BLOCKS_MAX - 1);
+        id.ocfs = U16::new(OCFS_FORMAT_0);
         id.vwc = VWC_FLUSH_ALL;
         if any(|namespace| namespace.features.volatile_cache) {
             id.vwc |= VWC_PRESENT;

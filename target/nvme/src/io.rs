@@ -8,7 +8,7 @@ use crate::data::{self, InCapsule};
 use crate::export::{Namespace, Subsystem};
 use crate::ident::{DiskId, Nsid, RKey};
 use crate::limits;
-use crate::permit::Stage;
+use crate::permit::{Permit, Stage};
 use crate::wire::refusal::{Refusal, field};
 use crate::wire::{HostSgl, Sqe, Status};
 
@@ -20,16 +20,24 @@ pub mod opcode {
     pub const WRITE: u8 = 0x01;
     /// Read.
     pub const READ: u8 = 0x02;
+    /// Compare.
+    pub const COMPARE: u8 = 0x05;
     /// Write Zeroes.
     pub const WRITE_ZEROES: u8 = 0x08;
     /// Dataset Management.
     pub const DATASET_MANAGEMENT: u8 = 0x09;
+    /// Verify.
+    pub const VERIFY: u8 = 0x0c;
+    /// Copy.
+    pub const COPY: u8 = 0x19;
 }
 
 const NLB_MASK: u32 = 0xffff;
 const FUA: u32 = 1 << 30;
 const WRITE_ZEROES_DEAC: u32 = 1 << 25;
 const DSM_NR_MASK: u32 = 0xff;
+const COPY_NR_MASK: u32 = 0xff;
+const COPY_FORMAT_MASK: u32 = 0xf << 8;
 const DSM_AD: u32 = 1 << 2;
 
 /// Blocks of a namespace, within its end.
@@ -63,7 +71,7 @@ impl Extent {
 }
 
 /// Work for a disk.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub enum DiskOp {
     /// Read blocks and write them to the host's memory.
     Read {
@@ -82,6 +90,35 @@ pub enum DiskOp {
         extent: Extent,
         /// As many bytes of the host's.
         from: HostData,
+        /// On the medium before completion.
+        fua: bool,
+    },
+    /// Bring the host's data and compare it with the blocks: a difference is Compare Failure.
+    Compare {
+        /// Disk of the namespace.
+        disk: DiskId,
+        /// Blocks; at least one, at most MDTS and [`limits::COMPARE_BYTES_MAX`].
+        extent: Extent,
+        /// As many bytes of the host's.
+        from: HostData,
+    },
+    /// Compare, and write if there is no difference, with no other write to these blocks between.
+    CompareAndWrite(Box<CompareAndWrite>),
+    /// Read blocks and give their data up.
+    Verify {
+        /// Disk of the namespace.
+        disk: DiskId,
+        /// Blocks; at least one, at most MDTS.
+        extent: Extent,
+    },
+    /// Read blocks, all of them, and then write them elsewhere.
+    Copy {
+        /// Disk of the namespace.
+        disk: DiskId,
+        /// First byte to read; the blocks lie within the namespace.
+        from_bytes: u64,
+        /// Where to; at least one block, at most MDTS.
+        to: Extent,
         /// On the medium before completion.
         fua: bool,
     },
@@ -113,6 +150,31 @@ pub enum DiskOp {
         /// Which; checked. They are read from the bytes that were given to `handle_fetched`.
         ranges: Ranges,
     },
+}
+
+/// A fused Compare and Write: two commands, each with its answer.
+#[derive(Debug)]
+pub struct CompareAndWrite {
+    /// The Compare; the Write is the command of the action.
+    pub first: Permit,
+    /// Disk of the namespace.
+    pub disk: DiskId,
+    /// Blocks; at least one, at most [`limits::COMPARE_AND_WRITE_BLOCKS_MAX`] and MDTS.
+    pub extent: Extent,
+    /// As many bytes to compare with; in-capsule data is that of [`crate::Action::Hold`].
+    pub compare: HostData,
+    /// As many bytes to write; in-capsule data is that of the second capsule.
+    pub write: HostData,
+    /// On the medium before completion.
+    pub fua: bool,
+}
+
+/// A Compare that is the first half of a fused operation.
+#[derive(Debug)]
+pub(crate) struct FirstHalf {
+    pub(crate) nsid: Nsid,
+    pub(crate) extent: Extent,
+    pub(crate) from: HostData,
 }
 
 /// Ranges of a Dataset Management command, in the bytes that were fetched for it.
@@ -166,7 +228,15 @@ fn range(entry: &[u8; 16]) -> (u64, u32) {
 
 /// Whether command dwords 10 and 11 are a block, as far as the opcode says.
 pub(crate) fn names_blocks(opcode: u8) -> bool {
-    matches!(opcode, opcode::READ | opcode::WRITE | opcode::WRITE_ZEROES)
+    matches!(
+        opcode,
+        opcode::READ
+            | opcode::WRITE
+            | opcode::COMPARE
+            | opcode::WRITE_ZEROES
+            | opcode::VERIFY
+            | opcode::COPY
+    )
 }
 
 /// What an I/O command asks for first.
@@ -201,6 +271,9 @@ pub(crate) fn start(sqe: &Sqe, view: &IoView, came: InCapsule) -> Result<Started
         opcode::READ => read(sqe, view),
         opcode::WRITE => write(sqe, view, came),
         opcode::FLUSH => flush(sqe, view),
+        opcode::COMPARE => compare(sqe, view, came),
+        opcode::VERIFY => verify(sqe, view),
+        opcode::COPY => copy(sqe, view, came),
         opcode::WRITE_ZEROES => write_zeroes(sqe, view),
         opcode::DATASET_MANAGEMENT => dataset_management(sqe, view, came),
         _ => Err(Status::INVALID_OPCODE.dnr().at(field::OPCODE)),
@@ -263,6 +336,128 @@ fn write(sqe: &Sqe, view: &IoView, came: InCapsule) -> Result<Started, Refusal> 
         stage: Stage::Write { bytes },
         invalidate: sqe.sgl()?.invalidate(),
     })
+}
+
+fn compare(sqe: &Sqe, view: &IoView, came: InCapsule) -> Result<Started, Refusal> {
+    let namespace = namespace(sqe.nsid(), view)?;
+    let (extent, bytes) = transfer(sqe, namespace, view)?;
+    if extent.len_bytes > limits::COMPARE_BYTES_MAX {
+        return Err(Status::INVALID_FIELD.dnr().at(field::CDW12));
+    }
+    let from = data::from_host_exact(sqe, came, u64::from(bytes))?;
+    Ok(Started {
+        step: Step::Execute(DiskOp::Compare { disk: namespace.disk, extent, from }),
+        stage: Stage::Read { bytes },
+        invalidate: sqe.sgl()?.invalidate(),
+    })
+}
+
+fn fits_compare_and_write(extent: &Extent) -> Result<(), Refusal> {
+    if extent.blocks > u64::from(limits::COMPARE_AND_WRITE_BLOCKS_MAX) {
+        return Err(Status::ATOMIC_WRITE_UNIT_EXCEEDED.dnr().at(field::CDW12));
+    }
+    Ok(())
+}
+
+/// Reads the first half of a fused operation: only Compare can be one.
+pub(crate) fn first_half(
+    sqe: &Sqe,
+    view: &IoView,
+    came: InCapsule,
+) -> Result<(Started, FirstHalf), Refusal> {
+    let mut started = start(&sqe.unfused(), view, came)?;
+    let Step::Execute(DiskOp::Compare { extent, from, .. }) = started.step else {
+        return Err(Status::INVALID_FIELD.dnr().at(field::FLAGS));
+    };
+    fits_compare_and_write(&extent)?;
+    started.step = Step::Done;
+    Ok((started, FirstHalf { nsid: sqe.nsid(), extent, from }))
+}
+
+/// Why a fused operation can't be carried out.
+#[derive(Debug)]
+pub(crate) enum NotFused {
+    /// The second half is refused by itself.
+    Second(Refusal),
+    /// The halves do not belong together.
+    Both(Refusal),
+}
+
+/// Reads the second half of a fused operation: a Write of the same blocks.
+pub(crate) fn second_half(
+    sqe: &Sqe,
+    view: &IoView,
+    came: InCapsule,
+    first: &FirstHalf,
+) -> Result<(Started, HostData, bool), NotFused> {
+    let mut started = start(&sqe.unfused(), view, came).map_err(NotFused::Second)?;
+    let Step::Execute(DiskOp::Write { extent, from, fua, .. }) = started.step else {
+        return Err(NotFused::Both(Status::INVALID_FIELD.dnr().at(field::FLAGS)));
+    };
+    if sqe.nsid() != first.nsid {
+        return Err(NotFused::Both(Status::INVALID_FIELD.dnr().at(field::NSID)));
+    }
+    if extent != first.extent {
+        return Err(NotFused::Both(Status::INVALID_FIELD.dnr().at(field::CDW10)));
+    }
+    started.step = Step::Done;
+    Ok((started, from, fua))
+}
+
+fn verify(sqe: &Sqe, view: &IoView) -> Result<Started, Refusal> {
+    let namespace = namespace(sqe.nsid(), view)?;
+    let (extent, _) = transfer(sqe, namespace, view)?;
+    let disk = namespace.disk;
+    Ok(Started::plain(Step::Execute(DiskOp::Verify { disk, extent })))
+}
+
+/// Format 0 and one range, as Identify says.
+fn copy(sqe: &Sqe, view: &IoView, came: InCapsule) -> Result<Started, Refusal> {
+    writable(sqe.nsid(), view)?;
+    let cdw12 = sqe.cdw12.get();
+    if cdw12 & COPY_FORMAT_MASK != 0 {
+        return Err(Status::INVALID_FIELD.dnr().at_bit(field::CDW12, 8));
+    }
+    if cdw12 & COPY_NR_MASK >= u32::from(limits::COPY_RANGES_MAX) {
+        return Err(Status::COMMAND_SIZE_LIMIT_EXCEEDED.dnr().at(field::CDW12));
+    }
+    let len = u32::from(limits::COPY_RANGES_MAX) * limits::COPY_RANGE_BYTES;
+    let from = data::from_host_at_least(sqe, came, len)?;
+    Ok(Started {
+        step: Step::Fetch { from, len },
+        stage: Stage::Copy { fua: fua(sqe, view) },
+        invalidate: sqe.sgl()?.invalidate(),
+    })
+}
+
+/// Goes on with Copy once its source range is there (NVM Command Set 1.0 §3.2.2, format 0).
+pub(crate) fn copy_range(
+    view: &IoView,
+    nsid: Nsid,
+    lba: u64,
+    fua: bool,
+    data: &[u8],
+) -> Result<DiskOp, Refusal> {
+    if !view.ready {
+        return Err(Status::COMMAND_SEQUENCE_ERROR.dnr().into());
+    }
+    let namespace = writable(nsid, view)?;
+    let range: &[u8; 32] =
+        data.first_chunk().ok_or(Status::DATA_SGL_LENGTH_INVALID.dnr().at(field::DPTR))?;
+    let [.., l0, l1, l2, l3, l4, l5, l6, l7] = *range.first_chunk::<16>().unwrap_or(&[0; 16]);
+    let source = u64::from_le_bytes([l0, l1, l2, l3, l4, l5, l6, l7]);
+    let blocks = u64::from(u16::from_le_bytes([range[16], range[17]])) + 1;
+    if blocks > copy_blocks_max(namespace, view.subsystem.limits.mdts_bytes) {
+        return Err(Status::COMMAND_SIZE_LIMIT_EXCEEDED.dnr().into());
+    }
+    let from = Extent::new(namespace, source, blocks)?;
+    let to = Extent::new(namespace, lba, blocks).map_err(|status| status.at(field::CDW10))?;
+    Ok(DiskOp::Copy { disk: namespace.disk, from_bytes: from.offset_bytes, to, fua })
+}
+
+/// Blocks that one Copy command may move: as many as one transfer (MSSRL, MCL).
+pub(crate) fn copy_blocks_max(namespace: &Namespace, mdts_bytes: u32) -> u64 {
+    u64::from(mdts_bytes >> namespace.lba_shift).clamp(1, u64::from(u16::MAX))
 }
 
 fn flush(sqe: &Sqe, view: &IoView) -> Result<Started, Refusal> {

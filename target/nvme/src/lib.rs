@@ -32,7 +32,7 @@
 //! | What does the connection manager's private data say? | [`rdma`] |
 //! | What is exported? | [`export`], [`discovery`] |
 //!
-//! Reservations, asymmetric namespace access, Compare, Copy and Verify do not exist here, and
+//! Reservations, asymmetric namespace access and Write Uncorrectable do not exist here, and
 //! Identify says so.
 //!
 //! # For fuzzers
@@ -81,7 +81,7 @@ pub use export::{
 pub use ident::{
     Cid, Cntlid, DISCOVERY_NQN, DiskId, HostNqn, NqnError, Nsid, PortId, Qid, RKey, SubNqn,
 };
-pub use io::{DiskOp, Extent, Ranges};
+pub use io::{CompareAndWrite, DiskOp, Extent, Ranges};
 pub use now::Now;
 pub use permit::{Completion, Outcome, Permit};
 pub use queue::{Queue, QueueKind};

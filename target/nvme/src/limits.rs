@@ -30,6 +30,15 @@ pub const DSM_RANGES_MAX: u16 = 256;
 pub const DSM_RANGE_BYTES: u32 = 16;
 /// Bytes that a Dataset Management command can make us fetch.
 pub const DSM_BYTES_MAX: u32 = DSM_RANGES_MAX as u32 * DSM_RANGE_BYTES;
+/// Blocks of a fused Compare and Write, which is atomic against every other write (ACWU, 0's based
+/// there).
+pub const COMPARE_AND_WRITE_BLOCKS_MAX: u16 = 32;
+/// Bytes of a Compare: the host's and the disk's lie in one buffer of at most 4 MiB.
+pub const COMPARE_BYTES_MAX: u64 = 2 << 20;
+/// Ranges of a Copy command (MSRC, 0's based there).
+pub const COPY_RANGES_MAX: u8 = 1;
+/// Bytes of one source range of a Copy command in format 0 (NVM Command Set 1.0 §3.2.2).
+pub const COPY_RANGE_BYTES: u32 = 32;
 /// Entries of the Error Information log page; Identify says one less (ELPE).
 pub const ERROR_LOG_ENTRIES: usize = 64;
 /// Bytes of one of them (NVMe Base 2.0 §5.16.1.2).

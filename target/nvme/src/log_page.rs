@@ -132,7 +132,6 @@ pub(crate) fn fill_firmware(revision: [u8; 8], page: &mut Page<'_>) {
 const SUPPORTED: u32 = 1;
 /// Logical block content changes.
 const LBCC: u32 = 1 << 1;
-const SCOPE_NAMESPACE: u32 = 1 << 20;
 const SCOPE_CONTROLLER: u32 = 1 << 21;
 
 /// Commands Supported and Effects: 256 dwords for admin commands, 256 for I/O commands.
@@ -155,11 +154,16 @@ pub(crate) fn fill_command_effects(page: &mut Page<'_>) {
         (io::FLUSH, 0),
         (io::READ, 0),
         (io::WRITE, LBCC),
+        (io::COMPARE, 0),
+        (io::VERIFY, 0),
+        (io::COPY, LBCC),
         (io::WRITE_ZEROES, LBCC),
         (io::DATASET_MANAGEMENT, LBCC),
     ];
     for (opcode, effect) in io {
-        let dword = SUPPORTED | SCOPE_NAMESPACE | effect;
+        // QUIRK(Linux host): warns of an I/O command whose effects say anything but these two bits,
+        // its scope included (seen on 6.12).
+        let dword = SUPPORTED | effect;
         page.put(IO_COMMANDS + u64::from(opcode) * 4, &dword.to_le_bytes());
     }
 }

@@ -36,7 +36,9 @@ pub(crate) enum Stage {
     Connect(ConnectFields),
     /// Dataset Management waits for its ranges.
     Deallocate { nsid: Nsid, ranges: u16 },
-    /// Read of that many bytes.
+    /// Copy waits for its source range.
+    Copy { fua: bool },
+    /// Read or Compare of that many bytes.
     Read { bytes: u32 },
     /// Write of that many bytes.
     Write { bytes: u32 },

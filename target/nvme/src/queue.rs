@@ -10,7 +10,7 @@ use crate::controller::Controller;
 use crate::data::{self, InCapsule};
 use crate::error_log::{ErrorLog, Failure};
 use crate::ident::{Cid, Cntlid, Nsid, Qid};
-use crate::io::{self, Started, Step};
+use crate::io::{self, CompareAndWrite, DiskOp, FirstHalf, NotFused, Started, Step};
 use crate::limits;
 use crate::now::Now;
 use crate::permit::{Completion, Outcome, Permit, Stage};
@@ -34,6 +34,17 @@ pub struct Queue {
     flow_control: bool,
     /// The host disconnected it.
     disconnected: bool,
+    /// What the last command was, if it was the first half of a fused operation.
+    first: Option<First>,
+}
+
+/// The first half of a fused operation; the next command has to be the second.
+#[derive(Debug)]
+enum First {
+    /// It waits.
+    Waits(Permit, FirstHalf),
+    /// It was refused.
+    Refused,
 }
 
 #[derive(Debug)]
@@ -72,6 +83,7 @@ impl Queue {
             sqhd: 0,
             flow_control: true,
             disconnected: false,
+            first: None,
         }
     }
 
@@ -100,6 +112,9 @@ impl Queue {
             Role::Io { view, activity, .. } => {
                 activity.touch();
                 permit.lba = sqe.cdw10_11();
+                if sqe.fuse() != 0 || self.first.is_some() {
+                    return self.fused(permit, &sqe, came);
+                }
                 if sqe.opcode == Sqe::FABRICS {
                     return self.fabrics(permit, &sqe);
                 }
@@ -107,6 +122,102 @@ impl Queue {
                 self.started(permit, started)
             }
         }
+    }
+
+    /// A half of a fused operation, or what follows a first half (NVMe Base 2.0 §3.4.2): halves are
+    /// next to each other, and one without the other is aborted.
+    #[cold]
+    fn fused(&mut self, permit: Permit, sqe: &Sqe, came: InCapsule) -> Action {
+        let fuse = if sqe.opcode == Sqe::FABRICS { 0 } else { sqe.fuse() };
+        let earlier = self.first.take();
+        if fuse == Sqe::FUSE_SECOND {
+            return match earlier {
+                Some(First::Waits(first, half)) => self.second(first, &half, permit, sqe, came),
+                Some(First::Refused) => self.respond(permit, Status::FAILED_FUSED),
+                None => self.respond(permit, Status::MISSING_FUSED.dnr().at(field::FLAGS)),
+            };
+        }
+        let missed = match earlier {
+            Some(First::Waits(first, _)) => {
+                Some(self.respond(first, Status::MISSING_FUSED.dnr().at(field::FLAGS)))
+            }
+            Some(First::Refused) | None => None,
+        };
+        let action = if fuse == Sqe::FUSE_FIRST {
+            self.first(permit, sqe, came)
+        } else if sqe.opcode == Sqe::FABRICS {
+            self.fabrics(permit, sqe)
+        } else {
+            let started = match &self.role {
+                Role::Io { view, .. } => io::start(sqe, view, came),
+                Role::Fresh | Role::Connecting | Role::Admin { .. } => {
+                    Err(Status::INTERNAL_ERROR.into())
+                }
+            };
+            self.started(permit, started)
+        };
+        match missed {
+            Some(missed) => Action::Both(Box::new([missed, action])),
+            None => action,
+        }
+    }
+
+    fn first(&mut self, mut permit: Permit, sqe: &Sqe, came: InCapsule) -> Action {
+        let Role::Io { view, .. } = &self.role else {
+            return self.respond(permit, Status::INTERNAL_ERROR);
+        };
+        match io::first_half(sqe, view, came) {
+            Ok((started, half)) => {
+                permit.stage = started.stage;
+                permit.invalidate = started.invalidate;
+                self.first = Some(First::Waits(permit, half));
+                Action::Hold
+            }
+            Err(refusal) => {
+                self.first = Some(First::Refused);
+                self.respond(permit, refusal)
+            }
+        }
+    }
+
+    fn second(
+        &mut self,
+        first: Permit,
+        half: &FirstHalf,
+        mut permit: Permit,
+        sqe: &Sqe,
+        came: InCapsule,
+    ) -> Action {
+        let Role::Io { view, .. } = &self.role else {
+            first.abandon();
+            return self.respond(permit, Status::INTERNAL_ERROR);
+        };
+        let disk = view.subsystem.namespace(half.nsid).map(|namespace| namespace.disk);
+        let second = io::second_half(sqe, view, came, half);
+        let (one, two) = match (second, disk) {
+            (Ok((started, write, fua)), Some(disk)) => {
+                permit.stage = started.stage;
+                permit.invalidate = started.invalidate;
+                let (extent, compare) = (half.extent, half.from);
+                let op = CompareAndWrite { first, disk, extent, compare, write, fua };
+                return Action::Execute { permit, op: DiskOp::CompareAndWrite(Box::new(op)) };
+            }
+            (Ok(_), None) => {
+                let gone = Outcome::from(Status::INVALID_NAMESPACE.dnr().at(field::NSID));
+                (gone, gone)
+            }
+            (Err(NotFused::Second(refusal)), _) => {
+                (Outcome::from(Status::FAILED_FUSED), Outcome::from(refusal))
+            }
+            (Err(NotFused::Both(refusal)), _) => (refusal.into(), refusal.into()),
+        };
+        let one = self.respond(first, one);
+        Action::Both(Box::new([one, self.respond(permit, two)]))
+    }
+
+    /// Whether a Compare waits for the Write that is fused to it: its in-capsule data is in use.
+    pub fn holds_first_half(&self) -> bool {
+        matches!(self.first, Some(First::Waits(..)))
     }
 
     /// A command id that is outstanding already: the command of that id goes on.
@@ -196,11 +307,18 @@ impl Queue {
                     Err(status) => self.respond(permit, status),
                 }
             }
+            (Stage::Copy { fua }, Role::Io { view, .. }) => {
+                match io::copy_range(view, permit.nsid, permit.lba, fua, data) {
+                    Ok(op) => Action::Execute { permit, op },
+                    Err(refusal) => self.respond(permit, refusal),
+                }
+            }
             // INVARIANT: Fetch is only asked for at the stages above, and a role never goes back
             // from Io. What the caller mixed up must not hang the host.
             (
                 Stage::Connect(_)
                 | Stage::Deallocate { .. }
+                | Stage::Copy { .. }
                 | Stage::Plain
                 | Stage::Read { .. }
                 | Stage::Write { .. },
@@ -219,7 +337,10 @@ impl Queue {
             match stage {
                 Stage::Read { bytes } => activity.count_read(bytes),
                 Stage::Write { bytes } => activity.count_write(bytes),
-                Stage::Plain | Stage::Connect(_) | Stage::Deallocate { .. } => {}
+                Stage::Plain
+                | Stage::Connect(_)
+                | Stage::Deallocate { .. }
+                | Stage::Copy { .. } => {}
             }
         }
         self.end_connecting(stage);
@@ -355,6 +476,15 @@ impl Queue {
         }
         let sqhd = if self.flow_control { self.sqhd } else { u16::MAX };
         Cqe::new(cid, sqhd, outcome.status, outcome.result)
+    }
+}
+
+impl Drop for Queue {
+    /// A first half that waits is given up with its queue.
+    fn drop(&mut self) {
+        if let Some(First::Waits(permit, _)) = self.first.take() {
+            permit.abandon();
+        }
     }
 }
 

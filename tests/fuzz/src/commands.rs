@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use nvme::{
-    Action, Cid, Completion, Controller, DiskOp, Export, Extent, HostData, Now, Outcome, Permit,
-    Qid, Queue, QueueKind, Sgl, Sqe, Status, Subsystem,
+    Action, Cid, CompareAndWrite, Completion, Controller, DiskOp, Export, Extent, HostData, Now,
+    Outcome, Permit, Qid, Queue, QueueKind, Sgl, Sqe, Status, Subsystem,
 };
 
 use crate::export::IN_CAPSULE_BYTES;
@@ -80,6 +80,19 @@ impl Commands {
                 }
                 Action::Respond(completion) | Action::Finish(completion) => {
                     return self.answered(queue, &completion);
+                }
+                // A Compare that waits for its Write: it is answered with what comes next.
+                Action::Hold => return,
+                Action::Both(both) => {
+                    let [one, two] = *both;
+                    let Action::Respond(completion) = one else { panic!("{one:?} comes first") };
+                    self.answered(queue, &completion);
+                    two
+                }
+                Action::Execute { permit, op: DiskOp::CompareAndWrite(op) } => {
+                    judge_fused(queue, &op, sqe);
+                    self.finish(queue, op.first, 0);
+                    return self.finish(queue, permit, record.op);
                 }
                 Action::Disconnect { cause } => panic!("{cause} is not what this host did"),
                 Action::Fetch { permit, from, len } => {
@@ -220,6 +233,19 @@ fn judge_work(queue: &Queue, export: &Export, work: &DiskOp, sqe: &Sqe, came: u3
             assert_eq!(u64::from(source_len(*from)), extent.len_bytes);
             (*disk, vec![data_of(*extent, &view.subsystem)], true)
         }
+        DiskOp::Compare { disk, extent, from } => {
+            judge_source(*from, came, sqe);
+            assert_eq!(u64::from(source_len(*from)), extent.len_bytes);
+            (*disk, vec![data_of(*extent, &view.subsystem)], false)
+        }
+        DiskOp::CompareAndWrite(_) => panic!("it was judged before"),
+        DiskOp::Verify { disk, extent } => (*disk, vec![data_of(*extent, &view.subsystem)], false),
+        DiskOp::Copy { disk, from_bytes, to, .. } => {
+            let end = from_bytes.checked_add(to.len_bytes).expect("the source wraps");
+            let namespace = named.expect("a copy where there is no namespace");
+            assert!(end <= namespace.lba_count << namespace.lba_shift);
+            (*disk, vec![data_of(*to, &view.subsystem)], true)
+        }
         DiskOp::WriteZeroes { disk, extent, .. } => {
             assert!((1..=65536).contains(&extent.blocks));
             (*disk, vec![*extent], true)
@@ -239,6 +265,17 @@ fn judge_work(queue: &Queue, export: &Export, work: &DiskOp, sqe: &Sqe, came: u3
         assert_eq!(extent.offset_bytes, extent.lba << namespace.lba_shift);
         assert_eq!(extent.len_bytes, extent.blocks << namespace.lba_shift);
     }
+}
+
+/// Both halves are of the same blocks, which can be written.
+fn judge_fused(queue: &Queue, op: &CompareAndWrite, sqe: &Sqe) {
+    let view = queue.view().expect("work is of I/O queues");
+    let namespace = view.subsystem.namespace(sqe.nsid()).expect("a namespace");
+    assert!(!namespace.read_only && namespace.disk == op.disk);
+    assert_eq!(op.extent.lba, sqe.cdw10_11());
+    assert!(op.extent.lba + op.extent.blocks <= namespace.lba_count);
+    assert_eq!(u64::from(source_len(op.compare)), op.extent.len_bytes);
+    assert_eq!(u64::from(source_len(op.write)), op.extent.len_bytes);
 }
 
 fn data_of(extent: Extent, subsystem: &Subsystem) -> Extent {

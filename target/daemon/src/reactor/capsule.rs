@@ -50,6 +50,9 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
         let now = self.nvme_now();
         let action = self.conns[c].queue.handle_capsule(now, sqe, byte_len.saturating_sub(SQE));
         self.act(c, action, &mut data);
+        if self.conns[c].first_half.is_some() {
+            self.forget_first_half(c);
+        }
         // The capsule was read: another receive takes its place at once, whatever the disk does.
         let conn = &mut self.conns[c];
         if had_data && data.is_none() {
@@ -65,6 +68,12 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
         match action {
             Action::None => {}
             Action::Respond(completion) => self.respond(c, completion),
+            Action::Hold => self.conns[c].first_half = data.take(),
+            Action::Both(both) => {
+                for action in *both {
+                    self.act(c, action, data);
+                }
+            }
             Action::Finish(completion) => {
                 self.respond(c, completion);
                 self.finish(c, Cause::Finished);
@@ -83,6 +92,17 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
             Action::Admin { permit, command } => self.admin(c, permit, command),
             Action::ConnectAdmin { permit, request } => self.connect_admin(c, permit, &request),
             Action::ConnectIo { permit, request } => self.connect_io(c, permit, request),
+        }
+    }
+
+    /// In-capsule data of a Compare whose Write did not follow is free.
+    #[cold]
+    fn forget_first_half(&mut self, c: usize) {
+        let conn = &mut self.conns[c];
+        if !conn.queue.holds_first_half()
+            && let Some(buf) = conn.first_half.take()
+        {
+            self.spare(c, buf);
         }
     }
 

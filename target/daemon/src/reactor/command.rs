@@ -6,6 +6,7 @@ use std::time::Duration;
 use transport::pool::Buf;
 
 use crate::orphans::Range;
+use crate::reactor::compare::Comparison;
 
 /// A command in progress.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub(crate) enum Stage {
     ReadTurn,
     /// Its RDMA READ is out.
     Reading,
+    /// It waits until its blocks are its own.
+    Claim,
     /// Its disk operation waits behind an orphan, or for room in the engine, or is out.
     Disk,
 }
@@ -71,6 +74,28 @@ pub(crate) enum Work {
         from: Option<HostSgl>,
         /// To the medium before completion.
         fua: bool,
+    },
+    /// Disk against host, and to the disk if a Write is fused to it.
+    Compare(Box<Comparison>),
+    /// Disk to nobody.
+    Verify {
+        /// Which disk.
+        disk: DiskId,
+        /// First byte on it.
+        offset: u64,
+    },
+    /// Disk to the same disk.
+    Copy {
+        /// Which disk.
+        disk: DiskId,
+        /// First byte to read.
+        from: u64,
+        /// First byte to write.
+        to: u64,
+        /// To the medium before completion.
+        fua: bool,
+        /// All was read, and is being written.
+        writing: bool,
     },
     /// An operation on a disk that moves no data.
     Range {
@@ -113,10 +138,25 @@ impl Command {
         }
     }
 
+    /// An error of its disk operation is one of writing.
+    pub(crate) fn is_writing(&self) -> bool {
+        match &self.work {
+            Work::Read { .. } | Work::Verify { .. } | Work::Compare(_) => false,
+            Work::Copy { writing, .. } => *writing,
+            Work::Fetch { .. }
+            | Work::Return { .. }
+            | Work::Write { .. }
+            | Work::Range { .. }
+            | Work::Flush
+            | Work::FlushAll { .. }
+            | Work::Deallocate { .. } => true,
+        }
+    }
+
     /// Neither a disk nor a device has its memory.
     pub(crate) fn is_idle(&self) -> bool {
         match self.stage {
-            Stage::Ready | Stage::Buffer | Stage::ReadTurn => true,
+            Stage::Ready | Stage::Buffer | Stage::ReadTurn | Stage::Claim => true,
             Stage::Reading | Stage::Disk => false,
         }
     }
@@ -130,12 +170,19 @@ impl Command {
             Work::Write { disk, offset, .. } => {
                 Some((*disk, Range { start: *offset, end: offset + self.len as u64 }))
             }
+            Work::Copy { disk, to, writing: true, .. } => {
+                Some((*disk, Range { start: *to, end: to + self.len as u64 }))
+            }
             Work::Range { disk, range } => Some((*disk, *range)),
             // Which of its ranges is out now does not matter: it is over soon.
             Work::Deallocate { disk, .. } => Some((*disk, Range::WHOLE)),
             Work::Fetch { .. }
             | Work::Return { .. }
             | Work::Read { .. }
+            | Work::Verify { .. }
+            | Work::Copy { .. }
+            // What it changes is claimed.
+            | Work::Compare(_)
             | Work::Flush
             | Work::FlushAll { .. } => None,
         }

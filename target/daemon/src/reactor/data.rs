@@ -40,6 +40,21 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
                 let request = Request::Write { buf: DiskBuf(buf), len, offset_bytes, fua };
                 self.hand_to_disk(c, i, disk, request);
             }
+            DiskOp::Compare { disk, extent, from } => {
+                self.compare(c, permit, (disk, extent), from, data);
+            }
+            DiskOp::CompareAndWrite(op) => self.compare_and_write(c, permit, *op, data),
+            DiskOp::Verify { disk, extent } => {
+                let work = Work::Verify { disk, offset: extent.offset_bytes };
+                let len = usize::try_from(extent.len_bytes).unwrap_or(usize::MAX);
+                self.begin(c, Command::new(permit, work, len));
+            }
+            DiskOp::Copy { disk, from_bytes, to, fua } => {
+                let (from, start) = (from_bytes, to.offset_bytes);
+                let work = Work::Copy { disk, from, to: start, fua, writing: false };
+                let len = usize::try_from(to.len_bytes).unwrap_or(usize::MAX);
+                self.begin(c, Command::new(permit, work, len));
+            }
             DiskOp::Flush { disk } => {
                 let command = Command::new(permit, Work::Flush, 0);
                 let i = self.conns[c].commands.insert(command);
@@ -75,7 +90,10 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
                 self.fill(c, &source, buf.as_mut_slice());
                 self.write_host(c, i, buf, to);
             }
-            Work::Read { disk, offset, .. } => {
+            Work::Compare(_) => self.comparison_has_memory(c, i, buf),
+            Work::Read { disk, offset, .. }
+            | Work::Verify { disk, offset }
+            | Work::Copy { disk, from: offset, .. } => {
                 let len = buf.len();
                 let request = Request::Read { buf: DiskBuf(buf), len, offset_bytes: offset };
                 self.hand_to_disk(c, i, disk, request);
@@ -86,7 +104,7 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
 
     /// Posts the RDMA READ of a command, or lets it wait for its turn: a device has only so many at
     /// a time.
-    fn read_host(&mut self, c: usize, i: usize, buf: Buf) {
+    pub(crate) fn read_host(&mut self, c: usize, i: usize, buf: Buf) {
         let conn = &mut self.conns[c];
         let command = &mut conn.commands[i];
         if conn.reads_out >= conn.read_depth {
@@ -95,9 +113,20 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
             conn.reads.push_back(i);
             return;
         }
-        let (Work::Fetch { from } | Work::Write { from: Some(from), .. }) = command.work else {
-            return;
+        let from = match &command.work {
+            Work::Fetch { from } | Work::Write { from: Some(from), .. } => Some(*from),
+            Work::Compare(x) => x.fetches(),
+            Work::Return { .. }
+            | Work::Read { .. }
+            | Work::Write { from: None, .. }
+            | Work::Verify { .. }
+            | Work::Copy { .. }
+            | Work::Range { .. }
+            | Work::Flush
+            | Work::FlushAll { .. }
+            | Work::Deallocate { .. } => None,
         };
+        let Some(from) = from else { return };
         command.stage = Stage::Reading;
         command.since = self.now;
         conn.reads_out += 1;
@@ -136,8 +165,11 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
                 let action = self.conns[c].queue.handle_fetched(now, permit, buf.as_slice());
                 drop(self.act_fetched(c, action, buf, false));
             }
+            Work::Compare(_) => self.comparison_fetched(c, i, buf),
             Work::Return { .. }
             | Work::Read { .. }
+            | Work::Verify { .. }
+            | Work::Copy { .. }
             | Work::Range { .. }
             | Work::Flush
             | Work::FlushAll { .. }
@@ -202,11 +234,14 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
             self.drop_command(c, i);
             return;
         }
-        let writing = !matches!(command.work, Work::Read { .. });
         if let Err(error) = &done.result {
-            let status = status_of(error, writing);
+            let status = status_of(error, command.is_writing());
+            let compares = matches!(command.work, Work::Compare(_));
             tracing::warn!(peer = %conn.peer, %error, "a disk operation failed");
             self.counters.disk_errors += 1;
+            if compares {
+                return self.comparison_failed(c, i, buf, error);
+            }
             self.keep_spare(c, i, buf);
             self.finish_command(c, i, Outcome::failed(status));
             return;
@@ -225,9 +260,19 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
                 self.keep_spare(c, i, buf);
                 self.finish_command(c, i, Outcome::SUCCESS);
             }
+            Work::Compare(_) => self.comparison_succeeded(c, i, buf),
+            Work::Copy { disk, to, fua, writing: false, .. } => {
+                let Some(buf) = buf else { return };
+                if let Work::Copy { writing, .. } = &mut self.conns[c].commands[i].work {
+                    *writing = true;
+                }
+                let len = buf.len();
+                let request = Request::Write { buf: DiskBuf(buf), len, offset_bytes: to, fua };
+                self.hand_to_disk(c, i, disk, request);
+            }
             Work::FlushAll { .. } => self.next_flush(c, i),
             Work::Deallocate { .. } => self.next_range(c, i),
-            Work::Range { .. } | Work::Flush => {
+            Work::Range { .. } | Work::Flush | Work::Verify { .. } | Work::Copy { .. } => {
                 self.finish_command(c, i, Outcome::SUCCESS);
             }
             Work::Fetch { .. } | Work::Return { .. } => {}
@@ -244,7 +289,7 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
     }
 
     /// A buffer for in-capsule data is free again.
-    fn spare(&mut self, c: usize, mut buf: Buf) {
+    pub(crate) fn spare(&mut self, c: usize, mut buf: Buf) {
         buf.set_len(self.shared.settings.in_capsule_bytes);
         self.conns[c].spare.push(buf);
     }
@@ -261,9 +306,14 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
 
     /// Forgets a command of a connection that ends.
     pub(crate) fn drop_command(&mut self, c: usize, i: usize) {
-        let conn = &mut self.conns[c];
-        if let Some(permit) = conn.commands.remove(i).permit {
-            conn.queue.abandon(permit);
+        let mut command = self.conns[c].commands.remove(i);
+        let mut first = None;
+        if let Work::Compare(x) = &mut command.work {
+            self.release_claim(c, i, x);
+            first = x.take_first();
+        }
+        for permit in [first, command.permit].into_iter().flatten() {
+            self.conns[c].queue.abandon(permit);
         }
     }
 

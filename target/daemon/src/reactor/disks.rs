@@ -146,6 +146,14 @@ impl DiskQueues {
         Some(token)
     }
 
+    /// What the reactor calls the operations on one disk that the engine has or will have.
+    pub(crate) fn operations(&self, disk: DiskId) -> impl Iterator<Item = DiskToken> {
+        let index = disk.0 as usize;
+        let out = self.out.iter().map(|(_, operation)| *operation);
+        let out = out.filter(move |(on, _)| *on == index).map(|(_, token)| token);
+        out.chain(self.disks[index].waiting.iter().map(|held| held.token))
+    }
+
     /// Operations that wait.
     pub(crate) fn waiting(&self) -> usize {
         self.disks.iter().map(|disk| disk.waiting.len()).sum()
@@ -231,6 +239,7 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
                 self.submit(held);
             }
         }
+        self.retry_claims();
     }
 }
 

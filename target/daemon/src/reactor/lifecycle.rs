@@ -388,12 +388,11 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
     /// Nothing of a connection is left.
     fn end(&mut self, c: usize) {
         let name = self.name(c);
-        let mut conn = self.conns.remove(c);
-        for mut command in conn.commands.drain() {
-            if let Some(permit) = command.permit.take() {
-                conn.queue.abandon(permit);
-            }
+        let left: Vec<usize> = self.conns[c].commands.iter().map(|(i, _)| i).collect();
+        for i in left {
+            self.drop_command(c, i);
         }
+        let mut conn = self.conns.remove(c);
         let report = conn.transport.report(transport_now(self.now));
         let whose = Whose {
             reactor: self.index,

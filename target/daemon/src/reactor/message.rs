@@ -8,6 +8,8 @@ use transport::device::{ConnectRequest as CmRequest, Stack};
 use transport::reaper::Outcome;
 
 use crate::admission::Ticket;
+use crate::orphans::OrphanId;
+use crate::reactor::claims::Claim;
 use crate::status::{Controller, Reactor};
 use crate::token::Name;
 
@@ -95,6 +97,10 @@ pub enum Message<S: Stack> {
     },
     /// Writes of a dead association have ended on this disk: look again at what waits for them.
     OrphanGone,
+    /// Blocks are claimed: say when no write of this reactor to them is out.
+    Claim(Claim),
+    /// To the claimant: a reactor has none out.
+    Claimed(OrphanId),
     /// Say how things are.
     Status(SyncSender<ReactorStatus>),
     /// Close everything, and end when nothing is left.

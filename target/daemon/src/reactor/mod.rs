@@ -11,7 +11,9 @@ pub mod run;
 
 mod admin;
 mod capsule;
+pub mod claims;
 mod command;
+mod compare;
 mod data;
 mod disks;
 mod lanes;
@@ -39,6 +41,7 @@ use crate::disk_buf::DiskBuf;
 use crate::limits::{MESSAGE_BATCH, WC_BATCH};
 use crate::mailbox::Mailbox;
 use crate::reactor::admin::ControllerEntry;
+use crate::reactor::claims::Claims;
 use crate::reactor::disks::{DiskQueues, HeldUp};
 use crate::reactor::lanes::LaneEntry;
 use crate::reactor::message::{Incoming, Message};
@@ -80,6 +83,8 @@ pub struct Reactor<S: Stack, E: Engine<DiskBuf>> {
     pub(crate) touched: Vec<usize>,
     /// Disk operations that wait behind orphans.
     pub(crate) held_up: VecDeque<HeldUp>,
+    /// Claims on blocks, own and of others.
+    pub(crate) claims: Claims,
     /// Disk operations of every disk.
     pub(crate) disk_queues: DiskQueues,
     /// Connection requests that the next tick takes in.
@@ -119,6 +124,7 @@ where
             counters: Counters::default(),
             touched: Vec::with_capacity(WC_BATCH),
             held_up: VecDeque::new(),
+            claims: Claims::default(),
             disk_queues,
             arrivals: VecDeque::new(),
             stopping: false,
@@ -156,6 +162,9 @@ where
             if self.touched.is_empty() {
                 self.serve_waiting();
             }
+        }
+        if self.has_claims_to_look_at() {
+            self.look_at_claims();
         }
         self.disks.flush_submissions();
         worked
@@ -224,6 +233,8 @@ where
             Message::View { queue, view } => self.view(queue, view),
             Message::Close { queue, cause } => self.close_named(queue, cause),
             Message::OrphanGone => self.retry_held_up(),
+            Message::Claim(claim) => self.claim_asked(claim),
+            Message::Claimed(id) => self.claim_answered(id),
             // Whoever asked may have lost patience.
             Message::Status(reply) => drop(reply.try_send(self.status())),
             Message::Shutdown => self.shut_down(),

@@ -80,6 +80,8 @@ pub(crate) struct Conn<S: Stack> {
     pub(crate) responses: Vec<Buf>,
     /// Free buffers for in-capsule data, one for each command that may hold one.
     pub(crate) spare: Vec<Buf>,
+    /// In-capsule data of a Compare that waits for the Write that is fused to it.
+    pub(crate) first_half: Option<Buf>,
     /// Capsules that wait for room on the send queue.
     pub(crate) capsules: VecDeque<(RecvBuf, u32)>,
     /// Answers that wait for a response slot.
@@ -144,6 +146,7 @@ impl<S: Stack> Conn<S> {
             connecting: None,
             responses: begins.responses,
             spare: begins.spare,
+            first_half: None,
             capsules: VecDeque::with_capacity(depth),
             completions: VecDeque::new(),
             reads_out: 0,

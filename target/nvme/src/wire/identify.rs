@@ -51,7 +51,10 @@ pub struct IdentifyController {
     pub vwc: u8,
     pub awun: U16,
     pub awupf: U16,
-    gap530: [u8; 6],
+    pub icsvscc: u8,
+    pub nwpc: u8,
+    pub acwu: U16,
+    pub ocfs: U16,
     pub sgls: U32,
     pub mnan: U32,
     gap544: [u8; 224],
@@ -92,7 +95,10 @@ pub struct IdentifyNamespace {
     pub npdg: U16,
     pub npda: U16,
     pub nows: U16,
-    gap74: [u8; 18],
+    pub mssrl: U16,
+    pub mcl: U32,
+    pub msrc: u8,
+    gap81: [u8; 11],
     pub anagrpid: U32,
     gap96: [u8; 3],
     pub nsattr: u8,
@@ -146,6 +152,7 @@ const _: () = {
     assert!(offset_of!(IdentifyController, kas) == 320);
     assert!(offset_of!(IdentifyController, sqes) == 512);
     assert!(offset_of!(IdentifyController, vwc) == 525);
+    assert!(offset_of!(IdentifyController, acwu) == 532);
     assert!(offset_of!(IdentifyController, sgls) == 536);
     assert!(offset_of!(IdentifyController, mnan) == 540);
     assert!(offset_of!(IdentifyController, subnqn) == 768);
@@ -154,6 +161,8 @@ const _: () = {
     assert!(offset_of!(IdentifyController, dctype) == 1806);
     assert!(offset_of!(IdentifyNamespace, dlfeat) == 33);
     assert!(offset_of!(IdentifyNamespace, npwg) == 64);
+    assert!(offset_of!(IdentifyNamespace, mssrl) == 74);
+    assert!(offset_of!(IdentifyNamespace, msrc) == 80);
     assert!(offset_of!(IdentifyNamespace, anagrpid) == 92);
     assert!(offset_of!(IdentifyNamespace, nsattr) == 99);
     assert!(offset_of!(IdentifyNamespace, nguid) == 104);

@@ -90,12 +90,27 @@ impl Sqe {
         Sgl::parse(&self.dptr)
     }
 
+    /// FUSE: whether it is half of a fused operation. Not for Fabrics commands.
+    pub fn fuse(&self) -> u8 {
+        self.flags & FUSE_MASK
+    }
+
+    /// FUSE of a first half.
+    pub const FUSE_FIRST: u8 = 1;
+    /// FUSE of a second half.
+    pub const FUSE_SECOND: u8 = 2;
+
+    /// The same without FUSE.
+    pub(crate) fn unfused(&self) -> Self {
+        Self { flags: self.flags & !FUSE_MASK, ..*self }
+    }
+
     /// Command dwords 10 and 11 as one number.
     pub fn cdw10_11(&self) -> u64 {
         u64::from(self.cdw11.get()) << 32 | u64::from(self.cdw10.get())
     }
 
-    /// Refuses fused commands, which are not supported, and PRPs, which fabrics do not allow
+    /// Refuses half of a fused operation, where none can be, and PRPs, which fabrics do not allow
     /// (NVMe Base 2.0 §4.1.1). Not for Fabrics commands: their byte 1 is reserved.
     ///
     /// # Errors

@@ -99,10 +99,16 @@ codes! {
     ABORT_REQUESTED = 0, 0x07;
     /// The queue went away.
     ABORTED_SQ_DELETION = 0, 0x08;
+    /// The other half of the fused operation failed.
+    FAILED_FUSED = 0, 0x09;
+    /// The other half of the fused operation is not next to it.
+    MISSING_FUSED = 0, 0x0a;
     /// No namespace of that id here, or its format does not fit the command.
     INVALID_NAMESPACE = 0, 0x0b;
     /// Not at this point of the sequence.
     COMMAND_SEQUENCE_ERROR = 0, 0x0c;
+    /// More blocks than can be compared and written at once.
+    ATOMIC_WRITE_UNIT_EXCEEDED = 0, 0x14;
     /// The SGL's length is not that of the data.
     DATA_SGL_LENGTH_INVALID = 0, 0x0f;
     /// The SGL descriptor's type is not supported.
@@ -147,12 +153,16 @@ codes! {
     CONNECT_INVALID_PARAMETERS = 1, 0x82;
     /// Connect: this host may not connect here.
     CONNECT_INVALID_HOST = 1, 0x84;
+    /// More ranges or blocks than a Copy command may name.
+    COMMAND_SIZE_LIMIT_EXCEEDED = 1, 0x83;
     /// Disconnect: not on an admin queue.
     INVALID_QUEUE_TYPE = 1, 0x85;
     /// The medium did not take the data.
     WRITE_FAULT = 2, 0x80;
     /// The medium did not give the data.
     UNRECOVERED_READ_ERROR = 2, 0x81;
+    /// The blocks are not what the host compared them with.
+    COMPARE_FAILURE = 2, 0x85;
 }
 
 #[cfg(test)]

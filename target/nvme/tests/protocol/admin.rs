@@ -84,9 +84,9 @@ fn identify_controller_tells_what_is_and_nothing_else() {
     assert_eq!(id.msdbd, 1);
     assert_eq!(id.maxcmd.get(), 128);
     assert_eq!(id.ctratt.get(), 1 | 1 << 6);
-    assert_eq!(id.oncs.get(), 1 << 2 | 1 << 3 | 1 << 4, "no Compare, reservations or Copy");
+    assert_eq!(id.oncs.get(), 0x19d, "no Write Uncorrectable, no reservations");
     assert_eq!(id.oacs.get(), 0);
-    assert_eq!(id.fuses.get(), 0);
+    assert_eq!((id.fuses.get(), id.ocfs.get()), (1, 1));
     assert_eq!(id.cmic & 1 << 3, 0, "no ANA");
     assert_eq!(id.vwc, 0b111);
     assert_eq!((id.nn.get(), id.mnan.get()), (1024, 1024));
@@ -105,7 +105,7 @@ fn identify_controller_follows_its_disks() {
     pair.connect(&Connect::admin(SUBNQN)).ok();
     pair.enable();
     let id = pair.identify_controller();
-    assert_eq!(id.oncs.get(), 1 << 4);
+    assert_eq!(id.oncs.get(), 0x191, "no Dataset Management, no Write Zeroes");
     assert_eq!(id.vwc, 0b110);
     assert_eq!((id.sgls.get() & 1 << 20, id.ioccsz.get(), id.mdts), (0, 4, 0));
     assert_eq!((id.nn.get(), id.mnan.get()), (5000, 1024));

@@ -144,6 +144,9 @@ fn namespace_that_is_not_there_is_invalid() {
         opcode::FLUSH,
         opcode::WRITE_ZEROES,
         opcode::DATASET_MANAGEMENT,
+        opcode::COMPARE,
+        opcode::VERIFY,
+        opcode::COPY,
     ];
     for opcode in commands {
         for nsid in [0, 3, 8, 0xffff_fffe] {
@@ -160,7 +163,7 @@ fn namespace_that_is_not_there_is_invalid() {
 #[test]
 fn unknown_opcodes_are_refused() {
     let mut pair = Pair::live();
-    let known = [0x00, 0x01, 0x02, 0x08, 0x09, Sqe::FABRICS];
+    let known = [0x00, 0x01, 0x02, 0x05, 0x08, 0x09, 0x0c, 0x19, Sqe::FABRICS];
     for opcode in (0..=255).filter(|opcode| !known.contains(opcode)) {
         let sqe = blocks(opcode, 1, 0, 0, keyed(512));
         assert_eq!(pair.io_status(&sqe), Status::INVALID_OPCODE.dnr(), "{opcode:#x}");

@@ -4,6 +4,7 @@
 
 mod admin;
 mod capsule;
+mod compare;
 mod connect;
 mod disconnect;
 mod discovery;

@@ -190,7 +190,8 @@ fn io_commands(live: &mut Live, table: &mut Table) {
     let large = command(io::opcode::READ, 1, keyed(queue, 2 << 20), [0, 0, 4095]);
     let fused = Sqe { flags: 0x41, ..read(1, 0) };
     let prp = Sqe { flags: 0, ..read(1, 0) };
-    let cases: [(&str, &str, Sqe); 18] = [
+    let second = Sqe { flags: 0x42, ..command(io::opcode::WRITE, 1, block, [0; 3]) };
+    let cases: [(&str, &str, Sqe); 20] = [
         ("read of the last block", "success", read(1, 131_071)),
         ("read past the end", "080h dnr", read(1, 131_072)),
         ("read at LBA 2^55, whose byte offset wraps", "080h dnr", read(1, 1 << 55)),
@@ -202,8 +203,10 @@ fn io_commands(live: &mut Live, table: &mut Table) {
         ("read of namespace FFFFFFFFh", "00bh dnr", read(u32::MAX, 0)),
         ("fused read", "002h dnr", fused),
         ("read with PRPs", "002h dnr", prp),
-        ("Compare", "001h dnr", command(0x05, 1, block, [0; 3])),
-        ("Copy", "001h dnr", command(0x19, 1, block, [0; 3])),
+        ("Compare of half a block", "00fh dnr", command(0x05, 1, keyed(queue, 256), [0; 3])),
+        ("Copy of two ranges", "183h dnr", command(0x19, 1, block, [0, 0, 1])),
+        ("second half of a fused operation alone", "00ah dnr", second),
+        ("Write Uncorrectable", "001h dnr", command(0x04, 1, block, [0; 3])),
         ("Reservation Register", "001h dnr", command(0x0d, 1, block, [0; 3])),
         ("I/O opcode FFh", "001h dnr", command(0xff, 1, block, [0; 3])),
         (

@@ -24,6 +24,7 @@ use crate::admission::Admission;
 use crate::disk_buf::DiskBuf;
 use crate::mailbox::Mailbox;
 use crate::reactor::Reactor;
+use crate::reactor::command::Work;
 use crate::reactor::platform::{Source, Watch};
 use crate::shared::{Settings, Shared};
 
@@ -286,6 +287,16 @@ impl Bed {
         self.answer_disk(None);
     }
 
+    /// The disks answer what they have, with data of such bytes.
+    pub(super) fn answer_reads(&mut self, byte: u8) {
+        for (_, _, request) in &mut self.disks.borrow_mut().held {
+            if let Request::Read { buf, .. } = request {
+                buf.0.as_mut_slice().fill(byte);
+            }
+        }
+        self.answer_disks();
+    }
+
     /// One disk answers, by its index; or all.
     pub(super) fn answer_disk(&mut self, disk: Option<usize>) {
         let only = disk.map(|index| Arc::clone(&self.reactor.shared.disks[index].disk));
@@ -327,8 +338,10 @@ impl Drop for Bed {
     /// A test may end in the middle of a command.
     fn drop(&mut self) {
         for (_, conn) in &mut self.reactor.conns {
-            for command in conn.commands.drain() {
-                if let Some(permit) = command.permit {
+            for mut command in conn.commands.drain() {
+                let work = &mut command.work;
+                let first = if let Work::Compare(x) = work { x.take_first() } else { None };
+                for permit in [first, command.permit].into_iter().flatten() {
                     conn.queue.abandon(permit);
                 }
             }

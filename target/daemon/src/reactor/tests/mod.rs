@@ -2,6 +2,7 @@
 
 mod admission;
 mod bed;
+mod compare;
 mod disks;
 mod host;
 mod lanes;
