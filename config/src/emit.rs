@@ -3,11 +3,12 @@
 use std::fmt::Write as _;
 
 use crate::duration::show_duration;
+use crate::host::{GROUPS, HASHES, word};
 use crate::names::ListenerName;
 use crate::nqn::HostNqn;
 use crate::schema::{
-    AllowedHosts, Backend, Config, DirectIo, Limits, LogFormat, Namespace, Placement, RdmaMode,
-    SendWithInvalidate, Subsystem, Transport,
+    AllowedHosts, Backend, Config, DirectIo, Host, KeySource, Limits, LogFormat, Namespace,
+    Placement, RdmaMode, SendWithInvalidate, Subsystem, Transport,
 };
 
 impl Config {
@@ -29,6 +30,9 @@ impl Config {
             line(&mut out, "transport", &text(transport));
             line(&mut out, "address", &text(&listener.address.to_string()));
             line(&mut out, "port", &listener.port.to_string());
+        }
+        for entry in &self.hosts {
+            host(&mut out, entry);
         }
         for entry in &self.subsystems {
             subsystem(&mut out, entry);
@@ -81,6 +85,21 @@ fn limits(out: &mut String, limits: &Limits) {
     line(out, "handshake", &text(&show_duration(limits.handshake)));
     line(out, "keep_alive_max", &text(&show_duration(limits.keep_alive_max)));
     line(out, "discovery_idle", &text(&show_duration(limits.discovery_idle)));
+}
+
+fn host(out: &mut String, host: &Host) {
+    out.push_str("\n[[host]]\n");
+    line(out, "nqn", &text(host.nqn.as_str()));
+    let mut key = |source: &KeySource, file: &str, credential: &str| match source {
+        KeySource::File(path) => line(out, file, &text(&path.to_string_lossy())),
+        KeySource::Credential(name) => line(out, credential, &text(name)),
+    };
+    key(&host.key, "key_file", "key_credential");
+    if let Some(source) = &host.controller_key {
+        key(source, "controller_key_file", "controller_key_credential");
+    }
+    line(out, "hashes", &list(host.hashes.iter().map(|hash| word(&HASHES, *hash))));
+    line(out, "dh_groups", &list(host.groups.iter().map(|group| word(&GROUPS, *group))));
 }
 
 fn subsystem(out: &mut String, subsystem: &Subsystem) {

@@ -19,6 +19,7 @@ pub(crate) const ROOT: Keys = Keys {
         "rdma",
         "limits",
         "listener",
+        "host",
         "subsystem",
     ],
 };
@@ -56,6 +57,20 @@ pub(crate) const LIMITS: Keys = Keys {
 pub(crate) const LISTENER: Keys =
     Keys { section: "[[listener]]", names: &["name", "transport", "address", "port"] };
 
+/// `[[host]]`
+pub(crate) const HOST: Keys = Keys {
+    section: "[[host]]",
+    names: &[
+        "nqn",
+        "key_file",
+        "key_credential",
+        "controller_key_file",
+        "controller_key_credential",
+        "hashes",
+        "dh_groups",
+    ],
+};
+
 /// `[[subsystem]]`
 pub(crate) const SUBSYSTEM: Keys = Keys {
     section: "[[subsystem]]",
@@ -81,7 +96,8 @@ pub(crate) const NAMESPACE: Keys = Keys {
     ],
 };
 
-const ALL: [&Keys; 8] = [&ROOT, &LOG, &REACTORS, &RDMA, &LIMITS, &LISTENER, &SUBSYSTEM, &NAMESPACE];
+const ALL: [&Keys; 9] =
+    [&ROOT, &LOG, &REACTORS, &RDMA, &LIMITS, &LISTENER, &SUBSYSTEM, &NAMESPACE, &HOST];
 
 /// Advice for a key that `here` does not have.
 pub(crate) fn advice(here: &Keys, key: &str) -> String {

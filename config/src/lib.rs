@@ -8,7 +8,8 @@
 //! such as whether a backing file exists, is looked at by [`preflight()`].
 //!
 //! Layers, later ones win: the defaults, the file, and variables such as
-//! `SLUICE__LOG__LEVEL=debug` for `log.level`. Listeners and subsystems are only set in the file.
+//! `SLUICE__LOG__LEVEL=debug` for `log.level`. Listeners, hosts and subsystems are only set in the
+//! file.
 //!
 //! ```
 //! let text = r#"
@@ -36,6 +37,7 @@ pub mod duration;
 mod emit;
 mod environment;
 mod file;
+mod host;
 mod keys;
 pub mod limits;
 mod listener;
@@ -200,7 +202,9 @@ fn read(walk: &mut walk::Walk<'_>, mut root: walk::Section) -> Config {
         listener::switched_off(walk, &listeners.list, mode);
     }
     let subsystems = subsystem::subsystems(walk, &mut root, &listeners);
+    let hosts = host::hosts(walk, &mut root);
+    host::doubts(walk, &hosts, &subsystems);
     walk.finish(root, &keys::ROOT);
     let listeners = listeners.list;
-    Config { state_dir, control_socket, log, reactors, rdma, limits, listeners, subsystems }
+    Config { state_dir, control_socket, log, reactors, rdma, limits, listeners, hosts, subsystems }
 }

@@ -74,6 +74,12 @@ pub const NAMESPACES_MAX: usize = 1024;
 /// Hosts named by one subsystem.
 pub const ALLOWED_HOSTS_MAX: usize = 1024;
 
+/// Hosts with a key of their own.
+pub const KEYED_HOSTS_MAX: usize = 4096;
+
+/// Bytes of the name of a systemd credential: a file name. systemd.exec(5).
+pub const CREDENTIAL_NAME_BYTES_MAX: usize = 255;
+
 /// Largest NSID: FFFFFFFFh means all namespaces, and a host that asks for the active namespaces
 /// after FFFFFFFEh gets an error, so that one is not used either. NVMe Base 2.0 §3.2.1, §5.17.2.3.
 pub const NSID_MAX: u32 = 0xFFFF_FFFD;

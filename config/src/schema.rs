@@ -31,6 +31,8 @@ pub struct Config {
     pub limits: Limits,
     /// Addresses served, in the file's order; names and sockets are unique.
     pub listeners: Vec<Listener>,
+    /// Hosts that have to authenticate themselves, in the file's order; NQNs are unique.
+    pub hosts: Vec<Host>,
     /// What is exported, in the file's order; NQNs are unique.
     pub subsystems: Vec<Subsystem>,
 }
@@ -157,6 +159,58 @@ pub struct Listener {
 pub enum Transport {
     /// NVMe over RDMA: InfiniBand, RoCE or iWARP.
     Rdma,
+}
+
+/// `[[host]]`: a host that has to authenticate itself, wherever it may connect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    /// Its name.
+    pub nqn: Located<HostNqn>,
+    /// Where its key is.
+    pub key: KeySource,
+    /// Where the key is that the controller shows who it is with, to hosts that ask.
+    pub controller_key: Option<KeySource>,
+    /// Hash functions allowed, the most wanted first; not empty, no repeats.
+    pub hashes: Vec<ChapHash>,
+    /// Diffie-Hellman groups allowed, the most wanted first; not empty, no repeats.
+    pub groups: Vec<ChapGroup>,
+}
+
+/// Where a key is kept. Keys never stand in the configuration itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeySource {
+    /// A file; absolute.
+    File(Located<PathBuf>),
+    /// A credential that systemd hands over: a file name.
+    Credential(Located<String>),
+}
+
+/// A hash function of DH-HMAC-CHAP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChapHash {
+    /// SHA-256.
+    Sha256,
+    /// SHA-384.
+    Sha384,
+    /// SHA-512.
+    Sha512,
+}
+
+/// A Diffie-Hellman group of DH-HMAC-CHAP (RFC 7919).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChapGroup {
+    /// None.
+    Null,
+    /// 2048 bits.
+    Ffdhe2048,
+    /// 3072 bits.
+    Ffdhe3072,
+    /// 4096 bits.
+    Ffdhe4096,
+    /// 6144 bits.
+    Ffdhe6144,
+    /// 8192 bits.
+    Ffdhe8192,
 }
 
 /// `[[subsystem]]`: an NVM subsystem.

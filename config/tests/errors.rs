@@ -93,6 +93,40 @@ fn empty_text_is_refused() {
     assert_eq!(comments.iter().map(place).collect::<Vec<_>>(), ["error -", "warning -"]);
 }
 
+/// The same for keys of a host whose NQN is the subsystem's; line 3 is the first of `text`.
+#[track_caller]
+fn host(text: &str, at: &str, message: &str, help: &str) {
+    let nqn = "nqn = \"nqn.2026-01.org.example:h\"";
+    let rest = REST.replace("allow_any_host = true", "hosts = [\"nqn.2026-01.org.example:h\"]");
+    one(&format!("[[host]]\n{nqn}\n{text}\n{rest}"), at, message, help);
+}
+
+#[test]
+fn hosts_have_one_key_in_one_place_and_known_algorithms() {
+    let key = "key_file = \"/k\"";
+    host("", "error 1:1 host[0]", "has no key", "sluice keys gen");
+    host("key_file = \"k\"", "error 3:12 host[0].key_file", "begin with \"/\"", "");
+    let both = format!("{key}\nkey_credential = \"a\"");
+    host(&both, "error 3:12 host[0].key_file", "exclude each other", "");
+    host("key_credential = \"a/b\"", "error 3:18 host[0].key_credential", "file name", "");
+    let with = |more: &str| format!("{key}\n{more}");
+    host(&with("secret = \"x\""), "error 4:1 host[0].secret", "unknown key", "known here");
+    let at = "error 4:11 host[0].hashes[0]";
+    host(&with("hashes = [\"sha25\"]"), at, "expected", "did you mean \"sha256\"?");
+    host(&with("hashes = []"), "error 4:10 host[0].hashes", "at least one", "leave");
+    let twice = with("dh_groups = [\"null\", \"null\"]");
+    host(&twice, "error 4:22 host[0].dh_groups[1]", "named twice", "");
+}
+
+#[test]
+fn keys_that_protect_nothing_are_pointed_at() {
+    let text = "[[host]]\nnqn = \"nqn.2026-01.org.example:h\"\nkey_file = \"/k\"";
+    above(text, "warning 9:7 subsystem[0].nqn", "without a key in", "list the hosts");
+    let other = REST.replace("allow_any_host = true", "hosts = [\"nqn.2026-01.org.example:o\"]");
+    let text = format!("{text}\n{other}");
+    one(&text, "warning 2:7 host[0].nqn", "its key is not used", "add its NQN");
+}
+
 #[test]
 fn unknown_keys_are_errors_with_the_nearest_key() {
     above("state_dri = \"/x\"", "error 1:1 state_dri", "unknown key", "\"state_dir\"?");

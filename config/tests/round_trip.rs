@@ -10,8 +10,9 @@ use proptest::prelude::*;
 use sluice_config::names::{ListenerName, LogFilter, Model, Nsid, Serial};
 use sluice_config::nqn::{HostNqn, SubsystemNqn};
 use sluice_config::schema::{
-    AllowedHosts, Backend, BlockSize, Config, DirectIo, Limits, Listener, Log, LogFormat,
-    Namespace, Placement, Rdma, RdmaMode, Reactors, SendWithInvalidate, Subsystem, Transport,
+    AllowedHosts, Backend, BlockSize, ChapGroup, ChapHash, Config, DirectIo, Host, KeySource,
+    Limits, Listener, Log, LogFormat, Namespace, Placement, Rdma, RdmaMode, Reactors,
+    SendWithInvalidate, Subsystem, Transport,
 };
 use sluice_config::size::SizeBytes;
 use sluice_config::{limits, parse};
@@ -159,9 +160,32 @@ fn subsystems() -> impl Strategy<Value = Vec<(Subsystem, bool)>> {
     })
 }
 
+fn hosts() -> impl Strategy<Value = Vec<Host>> {
+    use ChapGroup::{Ffdhe2048, Ffdhe3072, Ffdhe4096, Ffdhe6144, Ffdhe8192, Null};
+    let key = |credential: bool, name: &str| match credential {
+        true => KeySource::Credential(format!("{name}\"\u{e9}").into()),
+        false => KeySource::File(PathBuf::from(format!("/keys/{name}\t\\")).into()),
+    };
+    let hashes = [ChapHash::Sha256, ChapHash::Sha384, ChapHash::Sha512];
+    let groups = [Null, Ffdhe2048, Ffdhe3072, Ffdhe4096, Ffdhe6144, Ffdhe8192];
+    let hashes = proptest::sample::subsequence(hashes.to_vec(), 1..=3).prop_shuffle();
+    let groups = proptest::sample::subsequence(groups.to_vec(), 1..=6).prop_shuffle();
+    let one = (any::<bool>(), any::<Option<bool>>(), hashes, groups);
+    proptest::collection::vec(one, 0..4).prop_map(move |list| {
+        let host = |(number, (credential, controller, hashes, groups))| Host {
+            nqn: HostNqn::parse(&format!("nqn.2026-01.org.example:{number}")).unwrap().into(),
+            key: key(credential, "host"),
+            controller_key: Option::map(controller, |credential| key(credential, "controller")),
+            hashes,
+            groups,
+        };
+        list.into_iter().enumerate().map(host).collect()
+    })
+}
+
 fn config() -> impl Strategy<Value = Config> {
-    (log(), reactors(), rdma(), bounds(), listeners(), subsystems()).prop_map(
-        |(log, reactors, rdma, limits, listeners, subsystems)| {
+    (log(), reactors(), rdma(), bounds(), listeners(), hosts(), subsystems()).prop_map(
+        |(log, reactors, rdma, limits, listeners, hosts, subsystems)| {
             let names = |all: bool| {
                 let names = listeners.iter().map(|listener| listener.name.clone());
                 if all { names.collect() } else { names.skip(1).collect() }
@@ -178,6 +202,7 @@ fn config() -> impl Strategy<Value = Config> {
                 rdma,
                 limits,
                 listeners,
+                hosts,
                 subsystems,
             }
         },
