@@ -2,14 +2,18 @@
 
 use std::sync::Arc;
 
+use anyhow::anyhow;
 use block::{Direct, Disk, DiskKind, DiskSpec};
+use nvme::auth::{Credentials, Group, Hash, Policy};
 use nvme::{
     ControllerLimits, Discovery, DiskId, Export, HostNqn, Identity, Namespace, NamespaceFeatures,
     Nsid, Port, PortId, SubNqn, Subsystem, TransportAddress, TransportKind,
 };
+use sluice_config::Place;
 use sluice_config::schema as config;
 use sluice_config::size::SizeBytes;
 
+use crate::keys::{self, HostKeys, KeyFileError};
 use crate::limits::DISCOVERY_TRANSFER_BYTES;
 
 /// What is exported, with its disks in the order of their ids.
@@ -29,10 +33,20 @@ const FIRMWARE: &str = env!("CARGO_PKG_VERSION");
 /// The first disk that can't be opened: what, where, how to mend it.
 pub fn build(config: &config::Config) -> anyhow::Result<Exported> {
     let limits = controller_limits(&config.limits);
+    let mut keys = Vec::new();
+    for host in &config.hosts {
+        let wrong = |wrong: Box<_>| {
+            let (at, error): (Place, KeyFileError) = *wrong;
+            anyhow!("{}: {error}", at.short())
+        };
+        keys.push(keys::of_host(host).map_err(wrong)?);
+    }
     let mut disks = Vec::new();
     let mut subsystems = Vec::new();
     for subsystem in &config.subsystems {
-        subsystems.push(Arc::new(build_subsystem(config, subsystem, limits, &mut disks)?));
+        let mut built = build_subsystem(config, subsystem, limits, &mut disks)?;
+        built.credentials = credentials(config, &keys, &built)?;
+        subsystems.push(Arc::new(built));
     }
     let ports = config.listeners.iter().enumerate().map(|(i, listener)| {
         Arc::new(Port {
@@ -102,12 +116,55 @@ fn build_subsystem(
         identity: Identity::new(subsystem.serial.as_str(), subsystem.model.as_str(), FIRMWARE),
         allow_any_host,
         hosts,
+        credentials: Vec::new(),
         namespaces,
         ports: reachable.map(|(i, _)| port_id(i)).collect(),
         cntlid_min: 1,
         cntlid_max: 0xFFEF,
         limits,
     })
+}
+
+/// What the hosts that this subsystem lets in have to authenticate themselves with.
+fn credentials(
+    config: &config::Config,
+    keys: &[HostKeys],
+    subsystem: &Subsystem,
+) -> anyhow::Result<Vec<Arc<Credentials>>> {
+    let mut out = Vec::new();
+    for (host, keys) in config.hosts.iter().zip(keys) {
+        let name = HostNqn::new(host.nqn.value.as_str())?;
+        if !subsystem.allows(&name) {
+            continue;
+        }
+        let policy = Policy {
+            hashes: host.hashes.iter().map(|hash| chap_hash(*hash)).collect(),
+            groups: host.groups.iter().map(|group| chap_group(*group)).collect(),
+        };
+        let controller = keys.controller.as_ref();
+        let nqn = subsystem.nqn.clone();
+        out.push(Arc::new(Credentials::new(name, nqn, &keys.host, controller, policy)));
+    }
+    Ok(out)
+}
+
+fn chap_hash(hash: config::ChapHash) -> Hash {
+    match hash {
+        config::ChapHash::Sha256 => Hash::Sha256,
+        config::ChapHash::Sha384 => Hash::Sha384,
+        config::ChapHash::Sha512 => Hash::Sha512,
+    }
+}
+
+fn chap_group(group: config::ChapGroup) -> Group {
+    match group {
+        config::ChapGroup::Null => Group::Null,
+        config::ChapGroup::Ffdhe2048 => Group::Ffdhe2048,
+        config::ChapGroup::Ffdhe3072 => Group::Ffdhe3072,
+        config::ChapGroup::Ffdhe4096 => Group::Ffdhe4096,
+        config::ChapGroup::Ffdhe6144 => Group::Ffdhe6144,
+        config::ChapGroup::Ffdhe8192 => Group::Ffdhe8192,
+    }
 }
 
 fn build_namespace(

@@ -70,6 +70,15 @@ pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(
         + SHUTDOWN_GRACE.as_secs(), // destroys that take their time
 );
 
+/// Computations for authentications that wait for a thread. Each queue has one at most.
+pub const COMPUTATIONS_MAX: usize = 1024;
+
+/// Threads that compute for authentications, where the machine has as many cores.
+pub const COMPUTING_THREADS_MAX: usize = 2;
+
+/// Bytes of a file with one key; the longest key has 103.
+pub const KEY_FILE_BYTES_MAX: usize = 256;
+
 /// How often a device that is being taken away is looked at.
 pub const REMOVAL_LOOK: Duration = Duration::from_millis(200);
 

@@ -20,6 +20,7 @@ use crate::acceptor::{
 };
 use crate::admission::Admission;
 use crate::clock::{Clock, MonotonicClock};
+use crate::computing;
 use crate::control;
 use crate::disk_buf::DiskBuf;
 use crate::export;
@@ -146,6 +147,7 @@ impl Parts {
             .collect::<Result<Vec<_>, _>>()
             .context("a reactor's mailbox")?;
         shared.set_reactors(inboxes.iter().map(Inbox::sender).collect());
+        shared.set_compute(computing::start().context("a thread that computes")?);
         shared.set_hosts(Hosts::new(config.limits.hosts, config.limits.controllers));
         let waiting = ListenerState::Waiting("not tried yet".to_owned());
         let states = Arc::new(Mutex::new(vec![waiting; config.listeners.len()]));

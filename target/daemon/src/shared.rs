@@ -8,6 +8,7 @@ use nvme::{DiskId, Export, Registry};
 use transport::device::Stack;
 use transport::reaper::{Job, Reply};
 
+use crate::computing::{Computation, Compute};
 use crate::drains::Drains;
 use crate::hosts::Hosts;
 use crate::mailbox::Sender;
@@ -58,6 +59,7 @@ pub struct Shared<S: Stack> {
     registry: Mutex<Registry>,
     reactors: OnceLock<Vec<Sender<Message<S>>>>,
     hosts: OnceLock<Arc<Hosts>>,
+    compute: OnceLock<Compute>,
 }
 
 impl<S: Stack> Shared<S> {
@@ -81,6 +83,7 @@ impl<S: Stack> Shared<S> {
             registry: Mutex::new(Registry::default()),
             reactors: OnceLock::new(),
             hosts: OnceLock::new(),
+            compute: OnceLock::new(),
         }
     }
 
@@ -92,6 +95,19 @@ impl<S: Stack> Shared<S> {
     /// The hosts that have controllers; without a bound if none was set.
     pub fn hosts(&self) -> &Arc<Hosts> {
         self.hosts.get_or_init(|| Hosts::new(u32::MAX, u32::MAX))
+    }
+
+    /// Says where what takes long is computed. Once, before the reactors run.
+    pub fn set_compute(&self, compute: Compute) {
+        drop(self.compute.set(compute));
+    }
+
+    /// Hands a computation over; a simulator, which sets no threads, has it done at once.
+    pub fn compute(&self, computation: Computation) {
+        match self.compute.get() {
+            Some(compute) => compute(computation),
+            None => computation.run(),
+        }
     }
 
     /// Says where the reactors read. Once.

@@ -1,6 +1,7 @@
 //! What the caller is to do next.
 
 use crate::admin::AdminCommand;
+use crate::auth::Work;
 use crate::connect::ConnectRequest;
 use crate::io::DiskOp;
 use crate::log_page::LogPart;
@@ -38,6 +39,13 @@ pub enum Action {
         len: u32,
         /// What.
         source: Source,
+    },
+    /// Run the work where it keeps nobody waiting, then call [`crate::Queue::handle_computed`].
+    Compute {
+        /// The command.
+        permit: Permit,
+        /// The work.
+        work: Box<Work>,
     },
     /// Send this.
     Respond(Completion),
@@ -106,7 +114,7 @@ pub enum HostData {
     Host(HostSgl),
 }
 
-/// What [`crate::Controller::fill`] writes.
+/// What [`crate::Controller::fill`] writes, or [`crate::Queue::fill_authentication`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
     /// An Identify data structure.
@@ -115,4 +123,6 @@ pub enum Source {
     LogPage(LogPart),
     /// The 16 bytes of the host identifier.
     HostIdentifier,
+    /// A message of the queue's authentication.
+    Authentication,
 }

@@ -10,6 +10,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 #[repr(align(64))]
 pub struct IoActivity {
     touched: AtomicBool,
+    authenticating: AtomicBool,
     reads: AtomicU64,
     writes: AtomicU64,
     read_bytes: AtomicU64,
@@ -53,6 +54,16 @@ impl IoActivity {
         if !self.touched.load(Ordering::Relaxed) {
             self.touched.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// The queue's host is at authenticating itself, or is not any more.
+    pub(crate) fn set_authenticating(&self, is: bool) {
+        self.authenticating.store(is, Ordering::Relaxed);
+    }
+
+    /// Whether it is.
+    pub(crate) fn is_authenticating(&self) -> bool {
+        self.authenticating.load(Ordering::Relaxed)
     }
 
     /// Whether a command came since the last time this was asked.

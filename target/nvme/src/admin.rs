@@ -32,6 +32,10 @@ pub mod fctype {
     pub const CONNECT: u8 = 0x01;
     /// Property Get.
     pub const PROPERTY_GET: u8 = 0x04;
+    /// Authentication Send.
+    pub const AUTHENTICATION_SEND: u8 = 0x05;
+    /// Authentication Receive.
+    pub const AUTHENTICATION_RECEIVE: u8 = 0x06;
     /// Disconnect.
     pub const DISCONNECT: u8 = 0x08;
 }
@@ -174,8 +178,8 @@ impl AdminCommand {
     }
 }
 
-/// Authentication is not supported, Connect comes once, and Disconnect is for I/O queues (NVMe-oF
-/// 1.1 §3.3, §3.4).
+/// Authentication is the queue's, Connect comes once, and Disconnect is for I/O queues (NVMe-oF 1.1
+/// §3.3, §3.4).
 fn fabrics(sqe: &Sqe) -> Result<AdminCommand, Refusal> {
     let size = match sqe.cdw10.get() & 7 {
         0 => Ok(PropertySize::Four),

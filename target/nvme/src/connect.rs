@@ -6,6 +6,7 @@ use zerocopy::little_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::activity::IoActivity;
+use crate::auth::Credentials;
 use crate::error_log::ErrorLog;
 use crate::export::Subsystem;
 use crate::ident::{Cntlid, HostNqn, Qid, SubNqn};
@@ -220,4 +221,6 @@ pub struct IoGrant {
     pub activity: Arc<IoActivity>,
     /// Where the queue's failures are kept.
     pub errors: Arc<ErrorLog>,
+    /// The host has to authenticate itself with these on the queue too.
+    pub credentials: Option<Arc<Credentials>>,
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::activity::{IoActivity, IoCounts};
 use crate::aer::{AsyncEvents, Notice};
+use crate::auth::Credentials;
 use crate::connect::{ConnectError, ConnectRequest, IoGrant, IoView};
 use crate::discovery::Arrival;
 use crate::error_log::ErrorLog;
@@ -36,6 +37,8 @@ pub struct Controller {
     features: Features,
     events: AsyncEvents,
     keep_alive: KeepAlive,
+    /// What the host has to authenticate each of its queues with.
+    credentials: Option<Arc<Credentials>>,
     io_queues: Vec<IoQueue>,
     /// Counts of I/O queues that are gone.
     past: IoCounts,
@@ -162,6 +165,10 @@ impl Controller {
             (Kind::Io(Arc::clone(subsystem)), subsystem.limits)
         };
         check_keep_alive(&limits, request.kato_ms)?;
+        let credentials = match &kind {
+            Kind::Io(subsystem) => subsystem.credentials(&request.hostnqn).cloned(),
+            Kind::Discovery { .. } => None,
+        };
         let (strict, idle_ms, notices, io_queues_max) = match kind {
             Kind::Io(_) => (true, 0, Notice::NAMESPACE_ATTRIBUTE, limits.io_queues_max),
             Kind::Discovery { .. } => (false, limits.discovery_idle_ms, Notice::DISCOVERY_LOG, 0),
@@ -177,6 +184,7 @@ impl Controller {
             features: Features::new(io_queues_max),
             events: AsyncEvents::new(notices),
             keep_alive: KeepAlive::new(now, request.kato_ms, idle_ms),
+            credentials,
             io_queues: Vec::new(),
             past: IoCounts::default(),
             errors: Arc::default(),
@@ -223,7 +231,8 @@ impl Controller {
         let activity = Arc::new(IoActivity::default());
         self.io_queues.push(IoQueue { qid: request.qid, activity: Arc::clone(&activity) });
         let errors = Arc::clone(&self.errors);
-        Ok(IoGrant { cntlid: self.cntlid, view, activity, errors })
+        let credentials = self.credentials.clone();
+        Ok(IoGrant { cntlid: self.cntlid, view, activity, errors, credentials })
     }
 
     /// An I/O queue's connection is gone for good: its id is free again.
@@ -315,7 +324,10 @@ impl Controller {
 
     /// Whether any I/O queue saw a command since this was last asked; asks all of them.
     fn take_io_touch(&mut self) -> bool {
-        self.io_queues.iter().filter(|queue| queue.activity.take_touch()).count() > 0
+        // What a host computes for an authentication may take longer than its keep-alive timeout,
+        // and it sends none before it is done. The exchange has a deadline of its own.
+        let alive = |activity: &IoActivity| activity.take_touch() | activity.is_authenticating();
+        self.io_queues.iter().filter(|queue| alive(&queue.activity)).count() > 0
     }
 
     fn end(&mut self, cause: EndCause) {
@@ -404,6 +416,16 @@ impl Controller {
     /// Its subsystem.
     pub fn subnqn(&self) -> &SubNqn {
         &self.subnqn
+    }
+
+    /// What its host has to authenticate each queue with; `None`: it need not.
+    pub fn credentials(&self) -> Option<&Arc<Credentials>> {
+        self.credentials.as_ref()
+    }
+
+    /// The host is there: it is at authenticating itself on the admin queue.
+    pub fn touch(&mut self, now: Now) {
+        self.keep_alive.touch(now);
     }
 
     /// Its host.

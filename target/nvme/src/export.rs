@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use crate::auth::Credentials;
 use crate::ident::{DiskId, HostNqn, Nsid, PortId, SubNqn};
 use crate::limits;
 
@@ -79,6 +80,8 @@ pub struct Subsystem {
     pub allow_any_host: bool,
     /// Hosts that may connect.
     pub hosts: Vec<HostNqn>,
+    /// Hosts that have to authenticate themselves, each once; others need not.
+    pub credentials: Vec<Arc<Credentials>>,
     /// In ascending order of their NSIDs, which are unique and 1 to [`limits::NSID_MAX`].
     pub namespaces: Vec<Namespace>,
     /// Ports it is reachable on.
@@ -96,6 +99,11 @@ impl Subsystem {
     pub fn namespace(&self, nsid: Nsid) -> Option<&Namespace> {
         let index = self.namespaces.binary_search_by_key(&nsid, |namespace| namespace.nsid);
         index.ok().map(|index| &self.namespaces[index])
+    }
+
+    /// What that host has to authenticate itself with.
+    pub fn credentials(&self, host: &HostNqn) -> Option<&Arc<Credentials>> {
+        self.credentials.iter().find(|credentials| credentials.host() == host)
     }
 
     /// Whether that host may connect.

@@ -27,6 +27,7 @@
 //! |---|---|
 //! | What may a capsule look like? | [`wire`], [`queue`] |
 //! | Who may connect, and with which error not? | [`connect`], [`controller`] |
+//! | How does a host show who it is? | [`auth`] |
 //! | What does a host see of it? | [`property`], [`identify`], [`features`], [`log_page`] |
 //! | Which I/O reaches a disk? | [`io`] |
 //! | What does the connection manager's private data say? | [`rdma`] |
@@ -46,6 +47,7 @@ pub mod action;
 pub mod activity;
 pub mod admin;
 pub mod aer;
+pub mod auth;
 pub mod connect;
 pub mod controller;
 mod data;

@@ -68,6 +68,14 @@ pub const PAGE_BYTES: u32 = 4096;
 pub const KEYED_LENGTH_MAX: u32 = 0x00ff_ffff;
 /// Bytes of CM private data that NVMe/RDMA defines, each way (NVMe-oF 1.1 §7.3).
 pub const CM_PRIVATE_DATA_BYTES: usize = 32;
+/// Bytes of a message of an authentication: ffdhe8192 with SHA-512 takes 1168.
+pub const AUTH_BYTES_MAX: u32 = 4096;
+/// Time for one authentication of a queue, from its Connect or, later, its Negotiate, in
+/// milliseconds: as long as a host waits for one command. Powers of 8192 bits take a slow host
+/// seconds.
+pub const AUTH_TIMEOUT_MS: u32 = 60_000;
+/// Time for a host to fetch the failure of its authentication, in milliseconds.
+pub const AUTH_FAILED_LINGER_MS: u32 = 2_000;
 /// Bytes of a discovery log page's header, and of one entry.
 pub const DISCOVERY_ENTRY_BYTES: u64 = 1024;
 

@@ -34,6 +34,9 @@ pub(crate) enum Stage {
     Plain,
     /// Connect waits for its data, or for the answer to its request.
     Connect(ConnectFields),
+    /// Authentication Send waits for its message or for what is computed from it, or Receive for
+    /// its data to be sent.
+    Authenticate,
     /// Dataset Management waits for its ranges.
     Deallocate { nsid: Nsid, ranges: u16 },
     /// Copy waits for its source range.

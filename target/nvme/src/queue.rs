@@ -1,10 +1,13 @@
 //! One NVMe queue over one connection: from its first capsule to its last.
 
+mod authentication;
+
 use std::sync::Arc;
 
 use crate::action::{Action, DisconnectCause};
 use crate::activity::IoActivity;
 use crate::admin::{self, AdminCommand};
+use crate::auth::{Credentials, Exchange};
 use crate::connect::{ConnectError, ConnectFields, ConnectRequest, IoGrant, IoView};
 use crate::controller::Controller;
 use crate::data::{self, InCapsule};
@@ -17,6 +20,7 @@ use crate::permit::{Completion, Outcome, Permit, Stage};
 use crate::rdma::TransportClaim;
 use crate::wire::refusal::field;
 use crate::wire::{Cqe, Refusal, Sqe, Status};
+use authentication::Authentication;
 
 /// One queue. It lives on the reactor of its connection and never asks another one on the data
 /// path: an I/O queue judges commands by its own snapshot.
@@ -34,6 +38,10 @@ pub struct Queue {
     flow_control: bool,
     /// The host disconnected it.
     disconnected: bool,
+    /// Of a host that has to show who it is.
+    authentication: Option<Box<Authentication>>,
+    /// As of the last call that said it.
+    now: Now,
     /// What the last command was, if it was the first half of a fused operation.
     first: Option<First>,
 }
@@ -68,6 +76,9 @@ pub enum QueueKind {
     Io,
 }
 
+/// Connect's result: authentication is required (NVMe Base 2.0 §8.13.3), without a secure channel.
+const AUTHREQ_ATR: u64 = 1 << 17;
+
 impl Queue {
     /// A queue on an established connection, before Connect.
     ///
@@ -84,12 +95,15 @@ impl Queue {
             flow_control: true,
             disconnected: false,
             first: None,
+            authentication: None,
+            now: Now::default(),
         }
     }
 
     /// One command capsule. `capsule` is its first bytes, at most 64 of which are read;
     /// `in_capsule_len` is how many bytes came after the 64.
-    pub fn handle_capsule(&mut self, _now: Now, capsule: &[u8], in_capsule_len: u32) -> Action {
+    pub fn handle_capsule(&mut self, now: Now, capsule: &[u8], in_capsule_len: u32) -> Action {
+        self.now = now;
         let Some(sqe) = Sqe::parse(capsule) else {
             return Action::Disconnect { cause: DisconnectCause::ShortCapsule };
         };
@@ -103,6 +117,15 @@ impl Queue {
         let mut permit = Permit::new(self.claim.qid, cid, sqe.opcode);
         permit.nsid = sqe.nsid();
         let came = InCapsule(in_capsule_len.min(self.in_capsule_bytes));
+        if self.authentication.is_some() {
+            if let Role::Io { activity, .. } = &self.role {
+                activity.touch();
+            }
+            let direction = authentication::direction(&sqe);
+            if direction.is_some() || !self.is_authenticated() {
+                return self.guarded(permit, &sqe, came, direction);
+            }
+        }
         match &self.role {
             Role::Fresh | Role::Connecting => self.unconnected(permit, &sqe, came),
             Role::Admin { .. } => {
@@ -290,7 +313,8 @@ impl Queue {
     }
 
     /// The bytes that an [`Action::Fetch`] asked for.
-    pub fn handle_fetched(&mut self, _now: Now, permit: Permit, data: &[u8]) -> Action {
+    pub fn handle_fetched(&mut self, now: Now, permit: Permit, data: &[u8]) -> Action {
+        self.now = now;
         match (permit.stage, &self.role) {
             (Stage::Connect(fields), Role::Connecting) => {
                 match ConnectRequest::parse(&fields, data) {
@@ -313,10 +337,14 @@ impl Queue {
                     Err(refusal) => self.respond(permit, refusal),
                 }
             }
+            (Stage::Authenticate, Role::Admin { .. } | Role::Io { .. }) => {
+                self.authentication_message(permit, data)
+            }
             // INVARIANT: Fetch is only asked for at the stages above, and a role never goes back
             // from Io. What the caller mixed up must not hang the host.
             (
                 Stage::Connect(_)
+                | Stage::Authenticate
                 | Stage::Deallocate { .. }
                 | Stage::Copy { .. }
                 | Stage::Plain
@@ -339,18 +367,20 @@ impl Queue {
                 Stage::Write { bytes } => activity.count_write(bytes),
                 Stage::Plain
                 | Stage::Connect(_)
+                | Stage::Authenticate
                 | Stage::Deallocate { .. }
                 | Stage::Copy { .. } => {}
             }
         }
-        self.end_connecting(stage);
+        self.end_stage(stage);
         self.outstanding.remove(cid);
         Completion { cqe: self.entry(cid, outcome), invalidate }
     }
 
     /// Enters a failure in the controller's log, and says so in its status.
     fn report(&self, permit: &Permit, outcome: Outcome) -> Outcome {
-        if outcome.status.is_success() {
+        // The log is the host's: nobody writes into it before he has shown that he is that host.
+        if outcome.status.is_success() || !self.is_authenticated() {
             return outcome;
         }
         let errors = match &self.role {
@@ -377,12 +407,19 @@ impl Queue {
     /// its controller.
     pub fn abandon(&mut self, permit: Permit) {
         let (cid, _, stage) = permit.end();
-        self.end_connecting(stage);
+        self.end_stage(stage);
         self.outstanding.remove(cid);
     }
 
-    /// A Connect that was not granted leaves the queue as it was before.
-    fn end_connecting(&mut self, stage: Stage) {
+    /// A Connect that was not granted leaves the queue as it was before; after a message of an
+    /// authentication there may be another.
+    fn end_stage(&mut self, stage: Stage) {
+        if stage == Stage::Authenticate
+            && let Some(authentication) = &mut self.authentication
+        {
+            authentication.busy = false;
+            self.show_exchange();
+        }
         if matches!(stage, Stage::Connect(_)) && matches!(self.role, Role::Connecting) {
             self.role = Role::Fresh;
         }
@@ -392,22 +429,35 @@ impl Queue {
     pub fn connect_admin(&mut self, permit: Permit, controller: &Controller) -> Completion {
         let cntlid = controller.cntlid();
         let errors = Arc::clone(controller.errors());
-        self.connected(permit, cntlid, Role::Admin { cntlid, errors })
+        let credentials = controller.credentials().cloned();
+        self.connected(permit, cntlid, Role::Admin { cntlid, errors }, credentials)
     }
 
     /// Grants Connect on an I/O queue.
     pub fn connect_io(&mut self, permit: Permit, grant: IoGrant) -> Completion {
-        let IoGrant { cntlid, view, activity, errors } = grant;
-        self.connected(permit, cntlid, Role::Io { cntlid, view, activity, errors })
+        let IoGrant { cntlid, view, activity, errors, credentials } = grant;
+        self.connected(permit, cntlid, Role::Io { cntlid, view, activity, errors }, credentials)
     }
 
-    fn connected(&mut self, permit: Permit, cntlid: Cntlid, role: Role) -> Completion {
+    fn connected(
+        &mut self,
+        permit: Permit,
+        cntlid: Cntlid,
+        role: Role,
+        credentials: Option<Arc<Credentials>>,
+    ) -> Completion {
+        let required = if credentials.is_some() { AUTHREQ_ATR } else { 0 };
         if let Stage::Connect(fields) = permit.stage {
             self.role = role;
             self.entries = fields.sqsize.saturating_add(1);
             self.flow_control = !fields.flow_control_disabled;
+            self.authentication = credentials.map(|credentials| {
+                let exchange = Exchange::new(credentials, self.now);
+                Box::new(Authentication { exchange, busy: false })
+            });
+            self.show_exchange();
         }
-        self.complete(permit, Outcome::result(u64::from(cntlid.0)))
+        self.complete(permit, Outcome::result(u64::from(cntlid.0) | required))
     }
 
     /// Refuses Connect; the host may try again on the same connection.

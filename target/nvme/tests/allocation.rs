@@ -33,6 +33,7 @@ fn export() -> Arc<Export> {
         identity: identity.clone(),
         allow_any_host: true,
         hosts: Vec::new(),
+        credentials: Vec::new(),
         namespaces: vec![namespace],
         ports: vec![PortId(1)],
         cntlid_min: 1,

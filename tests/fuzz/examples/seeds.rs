@@ -226,6 +226,10 @@ fn main() -> io::Result<()> {
         let data = RequestPrivateData { qid: Qid(qid), hrqsize, hsqsize, cntlid: 0 }.emit();
         write(&corpus.join("cm_private_data"), name, &[&[128, 0], &data[..]].concat())?;
     }
+    write(&corpus.join("authentication"), "null", &[1, 0, 2, 64, 0, 3, 0, 7, 2, 64, 0, 4, 1])?;
+    write(&corpus.join("authentication"), "both_ways", &[1, 48, 2, 0, 4, 3, 30, 9, 2, 64, 0])?;
+    let key = b"DHHC-1:00:AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyAl7OaH:";
+    write(&corpus.join("authentication"), "key", key)?;
     write(&corpus.join("sgl"), "keyed", &keyed(4096, false))?;
     write(&corpus.join("sgl"), "keyed_invalidate", &keyed(0xff_ffff, true))?;
     let inside = Sgl::InCapsule { offset: 16, len: 512 }.emit();

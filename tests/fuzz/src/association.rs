@@ -127,6 +127,19 @@ impl Association {
         (this, queue)
     }
 
+    /// A connected I/O queue whose host has to authenticate itself.
+    pub(crate) fn guarded_queue() -> (Self, Queue) {
+        let mut this = Self::enabled();
+        let (mut queue, action) = connecting(1, SUBNQN);
+        let nvme::Action::ConnectIo { permit, request } = action else {
+            panic!("no Connect: {action:?}")
+        };
+        let mut grant = this.controller.connect_io(this.now, &request).expect("queue 1 is free");
+        grant.credentials = Some(Arc::new(export::credentials()));
+        let _ = queue.connect_io(permit, grant);
+        (this, queue)
+    }
+
     /// One capsule on the admin queue.
     pub(crate) fn capsule(&mut self, record: &Record<'_>) -> bool {
         let controller = Some(&mut self.controller);

@@ -117,6 +117,7 @@ impl Commands {
                     judge_fill(controller, source, len);
                     return self.finish(queue, permit, record.op);
                 }
+                Action::Compute { work, .. } => panic!("{work:?} without credentials"),
                 Action::Admin { permit, command } => match &mut around.controller {
                     Some(controller) => controller.handle_admin(around.now, queue, permit, command),
                     None => panic!("{command:?} without a controller"),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use nvme::auth::{Credentials, Group, Hash, Key, Policy};
 use nvme::{
     ControllerLimits, Discovery, DiskId, Export, HostNqn, Identity, Namespace, NamespaceFeatures,
     Nsid, Port, PortId, SubNqn, Subsystem, TransportAddress, TransportKind,
@@ -49,6 +50,7 @@ pub(crate) fn subsystem(lba_count: u64) -> Subsystem {
         identity: Identity::new("SER1", "Sluice", "0.1"),
         allow_any_host: false,
         hosts: vec![HostNqn::new(HOSTNQN).expect("the constant is a name")],
+        credentials: Vec::new(),
         namespaces: vec![
             namespace(1, 9, lba_count),
             namespace(2, 12, largest),
@@ -64,6 +66,24 @@ pub(crate) fn subsystem(lba_count: u64) -> Subsystem {
             ..ControllerLimits::default()
         },
     }
+}
+
+/// What the host would have to authenticate itself with.
+pub(crate) fn credentials() -> Credentials {
+    let host = HostNqn::new(HOSTNQN).expect("the constant is a name");
+    let subsystem = SubNqn::new(SUBNQN).expect("the constant is a name");
+    let key = |byte: u8| {
+        let fill = |bytes: &mut [u8]| {
+            bytes.fill(byte);
+            true
+        };
+        Key::generate(None, fill).expect("bytes can be filled")
+    };
+    let policy = Policy {
+        hashes: vec![Hash::Sha512, Hash::Sha384, Hash::Sha256],
+        groups: vec![Group::Ffdhe2048, Group::Null],
+    };
+    Credentials::new(host, subsystem, &key(0x5e), Some(&key(0x7c)), policy)
 }
 
 /// The whole, in a generation.

@@ -26,6 +26,7 @@ pub struct Target {
 
 /// All of them.
 pub const TARGETS: &[Target] = &[
+    Target { name: "authentication", run: targets::authentication },
     Target { name: "cm_private_data", run: targets::cm_private_data },
     Target { name: "config_environment", run: targets::config_environment },
     Target { name: "config_text", run: targets::config_text },

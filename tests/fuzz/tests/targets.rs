@@ -97,6 +97,7 @@ macro_rules! tests {
 }
 
 tests! {
+    authentication
     cm_private_data
     config_environment
     config_text

@@ -127,6 +127,7 @@ fn export(plan: &Plan) -> anyhow::Result<Export> {
         identity: identity.clone(),
         allow_any_host: true,
         hosts: Vec::new(),
+        credentials: Vec::new(),
         namespaces: (0..plan.disks).map(namespace).collect::<anyhow::Result<_>>()?,
         ports: ports.iter().map(|port| port.id).collect(),
         cntlid_min: 1,

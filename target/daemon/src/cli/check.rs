@@ -21,7 +21,11 @@ struct Report<'a> {
 
 /// Checks the file, and what it names on this machine.
 pub(super) fn check(file: &Path, form: CheckFormat) -> Exit {
-    let (config, diagnostics) = sluice_config::examine(file);
+    let (config, mut diagnostics) = sluice_config::examine(file);
+    for diagnostic in config.iter().flat_map(crate::keys::preflight) {
+        diagnostics.push(diagnostic);
+    }
+    diagnostics.sort();
     let valid = !diagnostics.has_errors();
     let printed = match (form, &config) {
         (CheckFormat::Json, _) => print(&json(file, &diagnostics)),

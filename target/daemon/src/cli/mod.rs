@@ -3,6 +3,7 @@
 mod check;
 mod daemon;
 mod drains;
+mod keys;
 mod output;
 mod serve;
 mod status;
@@ -74,6 +75,9 @@ enum Command {
     Status(StatusArgs),
     /// Show how a running daemon's connections ended, the newest first
     Drains(DrainsArgs),
+    /// Make and check the keys that hosts authenticate themselves with
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// Print the version
     Version,
 }
@@ -142,6 +146,43 @@ struct DrainsArgs {
     daemon: DaemonArgs,
 }
 
+#[derive(Debug, Subcommand)]
+enum KeysCommand {
+    /// Make a key, in the form of `nvme gen-dhchap-key`
+    Gen(KeysGenArgs),
+    /// Say whether a file holds a key that can be used
+    Check(KeysCheckArgs),
+}
+
+#[derive(Debug, Args)]
+struct KeysGenArgs {
+    /// What the key is transformed by before its use; its length follows
+    #[arg(long, value_enum, default_value_t = KeyHash::Sha256)]
+    hash: KeyHash,
+    /// Write it here, readable by the owner only; the file must not exist [default: stdout]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct KeysCheckArgs {
+    /// File with one key
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum KeyHash {
+    /// Not transformed, 32 bytes
+    None,
+    /// SHA-256, 32 bytes
+    Sha256,
+    /// SHA-384, 48 bytes
+    Sha384,
+    /// SHA-512, 64 bytes
+    Sha512,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum CheckFormat {
     /// For people
@@ -168,6 +209,8 @@ pub fn main() -> ExitCode {
         }
         Command::Status(args) => status::status(&args),
         Command::Drains(args) => drains::drains(&args),
+        Command::Keys(KeysCommand::Gen(args)) => keys::generate(&args),
+        Command::Keys(KeysCommand::Check(args)) => keys::check(&args),
         Command::Version => output::print(concat!("sluice ", env!("CARGO_PKG_VERSION"), "\n")),
     };
     ExitCode::from(exit.code())

@@ -53,7 +53,6 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
             Ok(slot) => {
                 let conn = &mut self.conns[c];
                 conn.role = Role::Admin(slot);
-                conn.ticket.set_connected();
                 tracing::info!(
                     host = %request.hostnqn,
                     subsystem = %request.subnqn,
@@ -61,7 +60,10 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
                     peer = %conn.peer,
                     "host connected"
                 );
-                conn.queue.connect_admin(permit, &self.controllers[slot].controller)
+                let completion =
+                    conn.queue.connect_admin(permit, &self.controllers[slot].controller);
+                conn.granted();
+                completion
             }
             Err(error) => {
                 let conn = &mut self.conns[c];
@@ -174,8 +176,9 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
                 if let Some(connect) = &mut conn.connect {
                     connect.cntlid = Some(grant.cntlid);
                 }
-                conn.ticket.set_connected();
-                conn.queue.connect_io(permit, *grant)
+                let completion = conn.queue.connect_io(permit, *grant);
+                conn.granted();
+                completion
             }
             Err(error) => {
                 conn.role = Role::Fresh;
@@ -213,7 +216,9 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
     /// Fills a buffer with the bytes of a log page or of Identify.
     pub(crate) fn fill(&mut self, c: usize, source: &Source, out: &mut [u8]) {
         out.fill(0);
-        if let Role::Admin(slot) = self.conns[c].role
+        if *source == Source::Authentication {
+            self.conns[c].queue.fill_authentication(out);
+        } else if let Role::Admin(slot) = self.conns[c].role
             && let Some(entry) = self.controllers.get_mut(slot)
         {
             entry.controller.fill(source, out);
@@ -349,7 +354,13 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
     pub(crate) fn controller_due(&mut self, slot: usize, generation: u32) {
         let now = self.nvme_now();
         let name = self.controller_name(slot, generation);
-        if let Some(entry) = self.controller_mut(name) {
+        let conns = &self.conns;
+        if let Some(entry) = self.controllers.get_mut(slot).filter(|x| x.generation == generation) {
+            // A host may compute for longer than its keep-alive timeout, and sends none meanwhile.
+            let admin = entry.admin.and_then(|c| conns.get(c));
+            if admin.is_some_and(|conn| conn.queue.poll_timeout().is_some()) {
+                entry.controller.touch(now);
+            }
             entry.controller.handle_timeout(now);
         }
         self.controller_events(name);

@@ -89,6 +89,7 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
             Action::Return { permit, to, len, source } => {
                 self.begin(c, Command::new(permit, Work::Return { to, source }, len as usize));
             }
+            Action::Compute { permit, work } => self.compute(c, permit, work),
             Action::Admin { permit, command } => self.admin(c, permit, command),
             Action::ConnectAdmin { permit, request } => self.connect_admin(c, permit, &request),
             Action::ConnectIo { permit, request } => self.connect_io(c, permit, request),

@@ -312,6 +312,7 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
             self.end(c);
             return;
         }
+        self.report_authentication(c);
         let conn = &mut self.conns[c];
         if conn.transport.state() == State::Live {
             conn.live_since.get_or_insert(self.now);
@@ -319,7 +320,9 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
         let handshake = conn.handshake_deadline(self.shared.settings.handshake);
         let peer = conn.watch_peer(self.now);
         let drain = conn.transport.timeout().map(|at| at.0);
-        let deadline = [drain, handshake, peer].into_iter().flatten().min();
+        let authentication = conn.queue.poll_timeout().filter(|_| !conn.is_ending());
+        let authentication = authentication.map(|at| at.0);
+        let deadline = [drain, handshake, authentication, peer].into_iter().flatten().min();
         let target = Target::Connection(c, conn.generation);
         self.timers.arm(&mut conn.armed, deadline, target);
     }
@@ -333,7 +336,7 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
         conn.capsules.clear();
         conn.completions.clear();
         conn.reads.clear();
-        if let Some(permit) = conn.connecting.take() {
+        for permit in [conn.connecting.take(), conn.computing.take()].into_iter().flatten() {
             conn.queue.abandon(permit);
         }
         self.purge_unsubmitted(name, c);
@@ -456,6 +459,10 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
             self.close(c, Cause::Idle);
             return;
         }
+        if self.authentication_due(c) {
+            return;
+        }
+        let conn = &mut self.conns[c];
         if conn.peer_stalled(self.now) {
             tracing::warn!(peer = %conn.peer, "the host leaves responses or RDMA READs unanswered");
             self.close(c, Cause::PeerStalled);

@@ -2,6 +2,7 @@
 
 use std::sync::mpsc::SyncSender;
 
+use nvme::auth::Computed;
 use nvme::{ConnectError, ConnectRequest, IoGrant, IoView};
 use transport::cause::Cause;
 use transport::device::{ConnectRequest as CmRequest, Stack};
@@ -73,6 +74,13 @@ pub enum Message<S: Stack> {
         queue: Name,
         /// What it is granted.
         grant: Result<Box<IoGrant>, ConnectError>,
+    },
+    /// What was computed for the authentication of this queue's host.
+    Computed {
+        /// The queue.
+        queue: Name,
+        /// What came of it.
+        computed: Computed,
     },
     /// To the owner of a controller: this queue is gone, disk operations included.
     QueueGone {

@@ -10,6 +10,7 @@ pub mod platform;
 pub mod run;
 
 mod admin;
+mod authentication;
 mod capsule;
 pub mod claims;
 mod command;
@@ -229,6 +230,7 @@ where
                 self.join(controller, queue, &request);
             }
             Message::Joined { queue, grant } => self.joined(queue, grant),
+            Message::Computed { queue, computed } => self.computed(queue, computed),
             Message::QueueGone { controller, queue } => self.queue_gone(controller, queue),
             Message::View { queue, view } => self.view(queue, view),
             Message::Close { queue, cause } => self.close_named(queue, cause),

@@ -76,6 +76,8 @@ pub(crate) struct Conn<S: Stack> {
     pub(crate) reserve: Share,
     /// Connect on its way to the controller's owner.
     pub(crate) connecting: Option<Permit>,
+    /// A message of its host's authentication, for which something is computed.
+    pub(crate) computing: Option<Permit>,
     /// Free response slots.
     pub(crate) responses: Vec<Buf>,
     /// Free buffers for in-capsule data, one for each command that may hold one.
@@ -144,6 +146,7 @@ impl<S: Stack> Conn<S> {
             data: Share::of_data(depth),
             reserve: Share::of_reserve(depth),
             connecting: None,
+            computing: None,
             responses: begins.responses,
             spare: begins.spare,
             first_half: None,
@@ -171,6 +174,13 @@ impl<S: Stack> Conn<S> {
     /// Its memory comes from the lane's reserve: it must never wait behind I/O.
     pub(crate) fn is_reserved(&self) -> bool {
         !matches!(self.role, Role::Io(_))
+    }
+
+    /// Its Connect was granted. Until its host is authenticated it counts as one whose was not.
+    pub(crate) fn granted(&mut self) {
+        if self.queue.is_authenticated() {
+            self.ticket.set_connected();
+        }
     }
 
     pub(crate) fn is_ending(&self) -> bool {

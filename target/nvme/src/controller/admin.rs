@@ -311,6 +311,8 @@ impl Controller {
                 self.fill_log_page(*page, &mut window);
             }
             Source::HostIdentifier => Page::new(out, 0).put(0, &self.host_id),
+            // The queue fills it.
+            Source::Authentication => {}
         }
     }
 

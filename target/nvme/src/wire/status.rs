@@ -157,6 +157,8 @@ codes! {
     COMMAND_SIZE_LIMIT_EXCEEDED = 1, 0x83;
     /// Disconnect: not on an admin queue.
     INVALID_QUEUE_TYPE = 1, 0x85;
+    /// The host has to authenticate itself first.
+    AUTHENTICATION_REQUIRED = 1, 0x91;
     /// The medium did not take the data.
     WRITE_FAULT = 2, 0x80;
     /// The medium did not give the data.

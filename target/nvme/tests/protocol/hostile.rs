@@ -59,6 +59,7 @@ fn obey(
                 let _ = queue.complete(op.first, Outcome::SUCCESS);
                 Action::Respond(queue.complete(permit, Outcome::SUCCESS))
             }
+            Action::Compute { work, .. } => panic!("{work:?} without credentials"),
             Action::Disconnect { .. } => return false,
             Action::Fetch { permit, from, len } => {
                 assert!(len <= 4096);

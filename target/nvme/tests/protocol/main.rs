@@ -3,6 +3,7 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "whatever a test does not expect fails it")]
 
 mod admin;
+mod authentication;
 mod capsule;
 mod compare;
 mod connect;

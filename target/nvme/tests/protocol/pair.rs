@@ -52,6 +52,7 @@ pub(crate) fn subsystem() -> Subsystem {
         identity: Identity::new("SER1", "Sluice", "0.1"),
         allow_any_host: false,
         hosts: vec![HostNqn::new(HOSTNQN).unwrap()],
+        credentials: Vec::new(),
         namespaces: vec![namespace(1, 9, 2048), namespace(2, 12, 512), read_only],
         ports: vec![PORT],
         cntlid_min: 1,

@@ -10,9 +10,10 @@ use std::time::Duration;
 use std::{io, iter};
 
 use block::{Completion, Disk, DiskKind, DiskSpec, FixedRegion, Refused, RegionError, Request};
+use nvme::auth::{Credentials, Key, Policy};
 use nvme::{
-    ControllerLimits, Discovery, DiskId, Export, Identity, Namespace, NamespaceFeatures, Nsid,
-    Port, PortId, SubNqn, Subsystem, TransportAddress, TransportKind,
+    ControllerLimits, Discovery, DiskId, Export, HostNqn, Identity, Namespace, NamespaceFeatures,
+    Nsid, Port, PortId, SubNqn, Subsystem, TransportAddress, TransportKind,
 };
 use sim::behaviour::Behaviour;
 use sim::{Call, Fabric, Host, Node, Oracle, Question, Reaping, SimStack};
@@ -30,6 +31,10 @@ use crate::shared::{Settings, Shared};
 
 /// The exported subsystem, with two disks of 1 MiB.
 pub(super) const SUBNQN: &str = "nqn.2026-01.bed:disks";
+/// The host that has to authenticate itself.
+pub(super) const GUARDED: &str = "nqn.2026-01.bed:guarded";
+/// Each byte of its key.
+pub(super) const KEY_BYTE: u8 = 0xd5;
 /// Disks exported.
 pub(super) const DISKS: u32 = 2;
 /// Rounds of one [`Bed::turn`]: more is a reactor that never comes to rest.
@@ -405,6 +410,7 @@ fn export(ports: usize) -> Export {
         identity: identity.clone(),
         allow_any_host: true,
         hosts: Vec::new(),
+        credentials: vec![Arc::new(credentials())],
         namespaces: (0..DISKS).map(namespace).collect(),
         ports: ports.iter().map(|port| port.id).collect(),
         cntlid_min: 1,
@@ -413,4 +419,15 @@ fn export(ports: usize) -> Export {
     };
     let discovery = Discovery { genctr: 1, identity, limits };
     Export { subsystems: iter::once(Arc::new(subsystem)).collect(), ports, discovery }
+}
+
+/// What the guarded host has to authenticate itself with.
+fn credentials() -> Credentials {
+    let fill = |bytes: &mut [u8]| {
+        bytes.fill(KEY_BYTE);
+        true
+    };
+    let key = Key::generate(None, fill).unwrap();
+    let host = HostNqn::new(GUARDED).unwrap();
+    Credentials::new(host, SubNqn::new(SUBNQN).unwrap(), &key, None, Policy::default())
 }
