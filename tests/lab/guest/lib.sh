@@ -216,10 +216,11 @@ sluice_ended() { wait_until "$1" eval "! kill -0 $SLUICE_PID"; }
 
 # sluice_status [ARGUMENT...]: what the daemon says of itself.
 sluice_status() { within 20 sluice status --config /run/sluice.toml "$@"; }
-# sluice_number NAME: a number of its JSON, the first of this name.
+# sluice_number NAME [JSON]: a number of its JSON, the first of this name.
 sluice_number() {
   local text
-  text=$(sluice_status -o json) && [[ $text =~ \"$1\":\ *([0-9]+) ]] && echo "${BASH_REMATCH[1]}"
+  text=${2:-$(sluice_status -o json)} && [[ $text =~ \"$1\":\ *([0-9]+) ]] &&
+    echo "${BASH_REMATCH[1]}"
 }
 # --- the kernel's host
 
@@ -377,11 +378,11 @@ judge_account() {
   local account field
   account=$(sluice_status -o json) || fail "the daemon gives no account"
   for field in quarantined work_requests_leaked buffers_leaked disk_operations_leaked disk_errors; do
-    [[ $account =~ \"$field\":\ *0[,[:space:]] ]] || fail "$field is not 0: $(sluice_number "$field")"
+    [[ $account =~ \"$field\":\ *0[,[:space:]] ]] || fail "$field is not 0: $(sluice_number "$field" "$account")"
   done
   local closed late slowest
-  closed=$(sluice_number closed) late=$(sluice_number deadline_met)
-  slowest=$(sluice_number slowest_to_destroy_ms)
+  closed=$(sluice_number closed "$account") late=$(sluice_number deadline_met "$account")
+  slowest=$(sluice_number slowest_to_destroy_ms "$account")
   say "account: $closed connections drained, $late at the deadline, the slowest took $slowest ms"
   [ "$slowest" -le 15000 ] || fail "a connection took $slowest ms to its destroy"
   judge_log
