@@ -1,4 +1,4 @@
-# title: Two guests: the link is cut both ways and heals; the target clears up, the host comes back
+# title: Two guests: the link is cut both ways, then the target's, and heals; the host comes back
 # guests: 2
 # group: pair
 # disks: 1x256MiB
@@ -6,5 +6,5 @@
 
 . "$LAB/guest/link.sh"
 
-target() { target_cuts both; }
-host() { host_cuts both; }
+target() { target_cuts both target; }
+host() { host_cuts both target; }
