@@ -8,4 +8,4 @@
 . "$LAB/guest/loss.sh"
 
 target() { target_loses 2 5; }
-host() { host_loses 2m 2 5; }
+host() { host_loses 512k 2 5; }
