@@ -6,19 +6,7 @@
 
 # What the disks in memory take when they are written.
 RSS_GROWTH_KIB=$((16384 + 32768))
-sluice_start <<END
-$(sluice_base)
-[[subsystem]]
-nqn = "$NQN"
-allow_any_host = true
-[[subsystem.namespace]]
-nsid = 1
-ram = "16 MiB"
-[[subsystem.namespace]]
-nsid = 2
-ram = "16 MiB"
-block_size = 4096
-END
+sluice_export 'ram = "16 MiB"' $'ram = "16 MiB"\nblock_size = 4096'
 sluice_warm_up
 nvme_connect "$NQN" -i 2
 controller=/dev/$(nvme_controllers "$NQN")

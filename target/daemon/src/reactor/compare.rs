@@ -11,8 +11,7 @@ use transport::pool::Buf;
 use crate::disk_buf::DiskBuf;
 use crate::orphans::Range;
 use crate::reactor::Reactor;
-use crate::reactor::command::{Command, Stage, Work};
-use crate::reactor::disks::{DiskToken, HeldUp};
+use crate::reactor::command::{Command, Work, status_of};
 
 /// Data of the host.
 #[derive(Debug)]
@@ -235,11 +234,8 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
 
     /// Hands an operation on claimed blocks over: those who wait behind the claim wait for it.
     fn hand_claimed(&mut self, c: usize, i: usize, disk: DiskId, request: Request<DiskBuf>) {
-        let conn = &mut self.conns[c];
-        conn.commands[i].stage = Stage::Disk;
-        conn.backend += 1;
-        let token = DiskToken { conn: c, command: i, generation: conn.generation };
-        self.submit(HeldUp { disk, token, request });
+        let operation = self.disk_operation(c, i, disk, request);
+        self.submit(operation);
     }
 
     /// A disk operation of a Compare succeeded.
@@ -274,7 +270,6 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
         buf: Option<Buf>,
         error: &block::IoError,
     ) {
-        use crate::reactor::command::status_of;
         let Work::Compare(x) = &mut self.conns[c].commands[i].work else { return };
         let failed = Outcome::failed(status_of(error, x.writing));
         if x.writing {

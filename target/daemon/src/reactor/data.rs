@@ -197,16 +197,27 @@ impl<S: Stack, E: Engine<DiskBuf>> Reactor<S, E> {
         disk: DiskId,
         request: Request<DiskBuf>,
     ) {
-        let conn = &mut self.conns[c];
-        conn.commands[i].stage = Stage::Disk;
-        conn.backend += 1;
-        let token = DiskToken { conn: c, command: i, generation: conn.generation };
-        let held = HeldUp { disk, token, request };
+        let held = self.disk_operation(c, i, disk, request);
         if self.shared.disk(disk).orphans.hold_up(held.range()) {
             self.held_up.push_back(held);
             return;
         }
         self.submit(held);
+    }
+
+    /// An operation of a command, which from here on waits for the disk.
+    pub(crate) fn disk_operation(
+        &mut self,
+        c: usize,
+        i: usize,
+        disk: DiskId,
+        request: Request<DiskBuf>,
+    ) -> HeldUp {
+        let conn = &mut self.conns[c];
+        conn.commands[i].stage = Stage::Disk;
+        conn.backend += 1;
+        let token = DiskToken { conn: c, command: i, generation: conn.generation };
+        HeldUp { disk, token, request }
     }
 
     /// A disk answered.

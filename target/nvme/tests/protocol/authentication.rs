@@ -34,6 +34,17 @@ fn connected() -> Pair {
     pair
 }
 
+/// The admin queue authenticated, an I/O queue connected and not yet authenticated.
+fn with_io_queue() -> Pair {
+    let mut pair = connected();
+    let mut get = Sqe::new(Sqe::FABRICS, pair.cid());
+    get.nsid = U32::new(u32::from(fctype::PROPERTY_GET));
+    authenticate(&mut pair, 0, get);
+    pair.enable();
+    pair.try_connect_io(&Connect::io(pair.cntlid, 1), claim(1, 128)).ok();
+    pair
+}
+
 fn command(pair: &mut Pair, kind: u8, len: u32) -> Sqe {
     let mut sqe = Sqe::new(Sqe::FABRICS, pair.cid());
     sqe.nsid = U32::new(u32::from(kind));
@@ -182,12 +193,7 @@ fn commands_that_are_no_part_of_an_exchange_are_refused_and_change_nothing() {
 
 #[test]
 fn message_between_the_halves_of_a_fused_operation_ends_the_first() {
-    let mut pair = connected();
-    let mut get = Sqe::new(Sqe::FABRICS, pair.cid());
-    get.nsid = U32::new(u32::from(fctype::PROPERTY_GET));
-    authenticate(&mut pair, 0, get);
-    pair.enable();
-    pair.try_connect_io(&Connect::io(pair.cntlid, 1), claim(1, 128)).ok();
+    let mut pair = with_io_queue();
     let flush = Sqe { nsid: 1.into(), ..Sqe::new(nvme::io::opcode::FLUSH, pair.cid()) };
     authenticate(&mut pair, 1, flush);
     let mut compare = Sqe::new(nvme::io::opcode::COMPARE, pair.cid());
@@ -209,12 +215,7 @@ fn message_between_the_halves_of_a_fused_operation_ends_the_first() {
 
 #[test]
 fn host_that_computes_is_not_taken_for_dead() {
-    let mut pair = connected();
-    let mut get = Sqe::new(Sqe::FABRICS, pair.cid());
-    get.nsid = U32::new(u32::from(fctype::PROPERTY_GET));
-    authenticate(&mut pair, 0, get);
-    pair.enable();
-    pair.try_connect_io(&Connect::io(pair.cntlid, 1), claim(1, 128)).ok();
+    let mut pair = with_io_queue();
     // The keep-alive timeout is 5 s.
     for second in [8, 14, 20, 26] {
         pair.controller().handle_timeout(crate::pair::ms(second * 1000));
